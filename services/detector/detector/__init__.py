@@ -1,0 +1,1 @@
+"""Bars in, volume-spread events out, symbol by symbol along time."""

@@ -1,0 +1,1 @@
+"""Keys, generations and read models."""

@@ -1,0 +1,1 @@
+"""From producers to committed batches: partitions, leases, delivery, trimming."""
