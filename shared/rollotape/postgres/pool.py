@@ -1,0 +1,83 @@
+"""Connections that cannot wait for ever, and outages told apart from bugs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import redis.exceptions
+
+from rollotape.errors import Unavailable
+from rollotape.settings import Settings
+
+POSTGRES_EPOCH_US = 946_684_800_000_000
+"""2000-01-01T00:00:00Z, from which PostgreSQL counts its microseconds, in microseconds since 1970."""
+
+OUTAGES: tuple[type[Exception], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,  # "connection is closed", "pool is closing"
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,  # shutdown, crash, statement timeout, terminated by the watchdog
+    asyncpg.TransactionRollbackError,  # deadlock, serialization failure
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # a former primary
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+)
+
+
+@contextmanager
+def unavailable(what: str) -> Iterator[None]:
+    """Translate every outage of Redis or PostgreSQL into `Unavailable`; leave bugs as they are."""
+    try:
+        yield
+    except OUTAGES as error:
+        raise Unavailable(f"{what}: {type(error).__name__}: {error}") from error
+
+
+async def open_pool(
+    settings: Settings, *, service: str, raw_times: bool = False, size: int | None = None
+) -> asyncpg.Pool:
+    """A pool whose every connection sets its own time limits.
+
+    With `raw_times`, timestamptz travels as integer microseconds since 1970 and date as integer days
+    since 1970, which spares workers a datetime object per value.
+
+    Raises:
+        Unavailable: PostgreSQL cannot be reached.
+    """
+    server_settings = {
+        "application_name": f"rollo-{service}",
+        "timezone": "UTC",
+        "statement_timeout": str(settings.statement_timeout_ms),
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_transaction_ms),
+        "tcp_user_timeout": str(settings.tcp_user_timeout_ms),
+        "jit": "off",  # short statements only: compiling them costs more than it saves
+    }
+    with unavailable("postgres"):
+        return await asyncpg.create_pool(
+            settings.database_url,
+            min_size=1,
+            max_size=size or settings.pool_size,
+            server_settings=server_settings,
+            timeout=10,
+            command_timeout=settings.statement_timeout_ms / 1000 + 5,
+            init=_raw_times if raw_times else None,
+        )
+
+
+async def _raw_times(connection: asyncpg.Connection[Any]) -> None:
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", format="tuple",
+        encoder=lambda us: (us - POSTGRES_EPOCH_US,), decoder=lambda t: t[0] + POSTGRES_EPOCH_US,
+    )  # fmt: skip
+    await connection.set_type_codec(
+        "date", schema="pg_catalog", format="tuple",
+        encoder=lambda days: (days - 10_957,), decoder=lambda t: t[0] + 10_957,
+    )  # fmt: skip
