@@ -4,15 +4,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rollotape.errors import Fault
 from rollotape.postgres.sql import queries
 
-Connection = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
+if TYPE_CHECKING:  # asyncpg's classes are generic in their stubs only
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 
 STATEMENT_BYTES = 16 * 1024 * 1024
 """Payload bytes sent with one statement, far below PostgreSQL's message limit of 1 GB."""
