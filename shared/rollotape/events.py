@@ -30,7 +30,7 @@ class Bar(Contract):
     low: float
     close: float
     volume: float = Field(description="may be fractional")
-    revision: int = Field(0, description="a restated bar carries a higher one")
+    revision: int = Field(0, ge=0, lt=2**63, description="a restated bar carries a higher one")
     synthetic: bool = Field(False, description="filled by the feed where nothing traded: stored, never analysed")
     final: bool = Field(True, description="false: still running, shown live and never stored")
 
@@ -45,7 +45,7 @@ class Frame(Contract):
     low: list[float | None]
     close: list[float | None]
     volume: list[float | None]
-    revision: list[int] | None = None
+    revision: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = None
     synthetic: list[bool] | None = None
 
 

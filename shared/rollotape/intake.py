@@ -1,0 +1,308 @@
+"""From the bytes of stream entries to valid bars and refusals that name every field and reason."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from rollotape.domain import bars as domain
+from rollotape.domain.bars import Candidates, Rows
+from rollotape.domain.sessions import Sessions
+from rollotape.errors import Fault
+from rollotape.events import BAR_ENTRY, MAX_FRAME_BARS, MAX_PAYLOAD_BYTES, Bar, BarFrame, Frame
+
+Key = tuple[str, str]
+"""(symbol, timeframe)"""
+
+_COLUMNS = tuple(Frame.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The payload of one stream entry and when it arrived."""
+
+    payload: bytes | None
+    arrived_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One bar, or one whole entry, that can never be applied.
+
+    `entry` is the index of its message; `row` counts from 1 within a frame and is 0 for a whole entry;
+    `payload` are the bytes that would bring it again.
+    """
+
+    entry: int
+    row: int
+    faults: list[Fault]
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Intake:
+    """Valid bars of a batch: row i belongs to `keys[key[i]]`."""
+
+    keys: list[Key]
+    key: NDArray[np.int64]
+    rows: Rows
+    refused: list[Refusal]
+    running: int
+    """Bars that are not final: for live viewers, never stored."""
+
+
+@dataclass(slots=True)
+class _Columns:
+    """Bars of one timeframe while a batch is being read: lists, because that is what grows cheaply."""
+
+    symbol: list[str] = field(default_factory=list)
+    ts: list[float] = field(default_factory=list)
+    open: list[float | None] = field(default_factory=list)
+    high: list[float | None] = field(default_factory=list)
+    low: list[float | None] = field(default_factory=list)
+    close: list[float | None] = field(default_factory=list)
+    volume: list[float | None] = field(default_factory=list)
+    revision: list[int] = field(default_factory=list)
+    synthetic: list[bool] = field(default_factory=list)
+    arrived_ms: list[int] = field(default_factory=list)
+    origin: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, bar: Bar, arrived_ms: int, origin: tuple[int, int]) -> None:
+        self.symbol.append(bar.symbol)
+        self.ts.append(bar.ts.timestamp())
+        self.open.append(bar.open)
+        self.high.append(bar.high)
+        self.low.append(bar.low)
+        self.close.append(bar.close)
+        self.volume.append(bar.volume)
+        self.revision.append(bar.revision)
+        self.synthetic.append(bar.synthetic)
+        self.arrived_ms.append(arrived_ms)
+        self.origin.append(origin)
+
+    def extend(self, frame: Frame, arrived_ms: int, entry: int) -> None:
+        count = len(frame.symbol)
+        self.symbol += frame.symbol
+        self.ts += [t.timestamp() for t in frame.ts]
+        for name in domain.NUMBERS:
+            getattr(self, name).extend(getattr(frame, name))
+        self.revision += frame.revision or [0] * count
+        self.synthetic += frame.synthetic or [False] * count
+        self.arrived_ms += [arrived_ms] * count
+        self.origin += [(entry, row) for row in range(1, count + 1)]
+
+    def candidates(self, timeframe: str) -> Candidates:
+        numbers = {name: getattr(self, name) for name in domain.NUMBERS}
+        return domain.candidates(
+            timeframe, self.symbol, self.ts, numbers, self.revision, self.synthetic, self.arrived_ms
+        )
+
+
+def read(messages: Sequence[Message], sessions: Callable[[], Sessions]) -> Intake:
+    """Parse and judge every message; a bad one never costs its neighbours."""
+    columns: dict[str, _Columns] = {}
+    refused: list[Refusal] = []
+    running = 0
+    for entry, message in enumerate(messages):
+        try:
+            parsed = _parse(message.payload)
+        except ValidationError:
+            parsed = None
+        if isinstance(parsed, Bar):
+            if parsed.final:
+                columns.setdefault(parsed.timeframe, _Columns()).add(parsed, message.arrived_ms, (entry, 0))
+            else:
+                running += 1
+        elif parsed is not None and not _shape_faults(parsed.frame):
+            columns.setdefault(parsed.timeframe, _Columns()).extend(parsed.frame, message.arrived_ms, entry)
+        else:
+            _rescue(entry, message, columns, refused, sessions)
+    return _judge(messages, columns, refused, running, sessions)
+
+
+def refusals(payload: bytes, arrived_ms: int, sessions: Callable[[], Sessions]) -> list[Fault]:
+    """Every reason for which a stream would refuse this payload of one bar; empty when it is welcome."""
+    return [f for r in read([Message(payload, arrived_ms)], sessions).refused for f in r.faults]
+
+
+def _parse(payload: bytes | None) -> Bar | BarFrame | None:
+    if payload is None or len(payload) > MAX_PAYLOAD_BYTES:
+        return None
+    return BAR_ENTRY.validate_json(payload)
+
+
+def _judge(
+    messages: Sequence[Message],
+    columns: dict[str, _Columns],
+    refused: list[Refusal],
+    running: int,
+    sessions: Callable[[], Sessions],
+) -> Intake:
+    keys: dict[Key, int] = {}
+    key: list[int] = []
+    parts: list[Rows] = []
+    for timeframe, lists in columns.items():
+        bars = lists.candidates(timeframe)
+        good = domain.valid(bars, sessions())
+        if not good.all():
+            for i in np.flatnonzero(~good).tolist():
+                entry, row = lists.origin[i]
+                payload = _payload(bars.row(i)) if row else messages[entry].payload or b""
+                refused.append(Refusal(entry, row, domain.faults(bars.row(i), sessions()), payload))
+            bars = bars.only(good)
+        if len(bars):
+            parts.append(domain.complete(bars, sessions()))
+            key += [keys.setdefault((s, timeframe), len(keys)) for s in bars.symbols]
+    return Intake(list(keys), np.array(key, np.int64), domain.concatenate(parts), refused, running)
+
+
+def _payload(candidate: Candidates) -> bytes:
+    """One row of a frame as the bytes that would bring it alone; null stands for what was no number."""
+    bar = candidate.bars[0]
+    values = {name: bar[name].item() for name in (*domain.NUMBERS, "revision", "synthetic")}
+    when = datetime.fromisoformat(f"{np.datetime64(bar['ts'].item(), 'us')}+00:00")
+    said = {"version": 1, "symbol": candidate.symbols[0], "timeframe": candidate.timeframe, "ts": when}
+    return orjson.dumps(said | values)
+
+
+# The slow way: something is wrong with an entry, and every reason is to be named.
+
+
+def _rescue(
+    entry: int,
+    message: Message,
+    columns: dict[str, _Columns],
+    refused: list[Refusal],
+    sessions: Callable[[], Sessions],
+) -> None:
+    payload = message.payload
+    if payload is None:
+        refused.append(Refusal(entry, 0, [Fault("json", "the entry has no field named json")], b""))
+        return
+    decoded, faults = _decode(payload)
+    frame = decoded.get("frame") if decoded is not None else None
+    if decoded is None:
+        refused.append(Refusal(entry, 0, faults, payload))
+    elif frame is None:
+        refused.append(Refusal(entry, 0, _bar_faults(decoded, message.arrived_ms, sessions()), payload))
+    elif faults := _frame_faults(decoded):
+        refused.append(Refusal(entry, 0, faults, payload))
+    else:
+        _rescue_rows(entry, message, decoded, columns, refused, sessions())
+
+
+def _decode(payload: bytes) -> tuple[dict[str, Any] | None, list[Fault]]:
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        return None, [Fault("json", f"{len(payload)} bytes, at most {MAX_PAYLOAD_BYTES}")]
+    try:
+        decoded = from_json(payload)
+    except ValueError as error:
+        return None, [Fault("json", f"not JSON: {error}")]
+    if not isinstance(decoded, dict):
+        return None, [Fault("json", f"must be one object, got {type(decoded).__name__}")]
+    return decoded, []
+
+
+def _bar_faults(decoded: dict[str, Any], arrived_ms: int, sessions: Sessions) -> list[Fault]:
+    """Faults of shape, then every rule about values that its well-formed fields break."""
+    try:
+        bar = Bar.model_validate_json(orjson.dumps(decoded, option=orjson.OPT_NON_STR_KEYS))
+    except (ValidationError, TypeError) as error:
+        shape = _words(error, Bar)
+    else:
+        shape = []
+        decoded = bar.model_dump()
+    wrong = {f.field for f in shape}
+    sound = {k: v for k, v in decoded.items() if k not in wrong}
+    about_values = [f for f in _value_faults(sound, arrived_ms, sessions) if f.field not in wrong]
+    return shape + about_values
+
+
+def _value_faults(sound: dict[str, Any], arrived_ms: int, sessions: Sessions) -> list[Fault]:
+    ts = sound.get("ts")
+    when = datetime.fromisoformat(ts) if isinstance(ts, str) else ts
+    lists = _Columns()
+    lists.symbol.append(sound.get("symbol", "A"))
+    lists.ts.append(when.timestamp() if when else 0.0)
+    for name in domain.NUMBERS:
+        getattr(lists, name).append(sound.get(name))
+    lists.revision.append(sound.get("revision", 0))
+    lists.synthetic.append(sound.get("synthetic", False))
+    lists.arrived_ms.append(arrived_ms)
+    return domain.faults(lists.candidates(sound.get("timeframe", "1m")), sessions)
+
+
+def _words(error: ValidationError | TypeError, contract: type[Bar] | type[BarFrame]) -> list[Fault]:
+    if isinstance(error, TypeError):
+        return [Fault("json", f"not JSON: {error}")]
+    found = []
+    for e in error.errors(include_url=False, include_context=False):
+        name = ".".join(str(p) for p in e["loc"])[:60] or "json"
+        known = str(e["loc"][0]) in contract.model_fields if e["loc"] else False
+        value = f", got {domain.short(e['input'])}" if known and e["type"] != "missing" else ""
+        found.append(Fault(_printable(name), f"{e['msg']}{value}"))
+    return found
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)
+
+
+def _frame_faults(decoded: dict[str, Any]) -> list[Fault]:
+    """Faults of a frame as a whole: without columns of one length there are no rows to judge."""
+    found = []
+    if decoded.get("version", 1) != 1:
+        found.append(Fault("version", f"must be 1, got {domain.short(decoded['version'])}"))
+    if not isinstance(decoded.get("timeframe"), str):
+        found.append(Fault("timeframe", "must be a string"))
+    frame = decoded["frame"]
+    if not isinstance(frame, dict):
+        return [*found, Fault("frame", f"must be an object of columns, got {type(frame).__name__}")]
+    unknown = decoded.keys() - BarFrame.model_fields.keys()
+    found += [Fault(_printable(name[:60]), "is not a field of a frame") for name in sorted(unknown)]
+    unknown = frame.keys() - set(_COLUMNS)
+    found += [Fault(f"frame.{_printable(name[:60])}", "is not a column") for name in sorted(unknown)]
+    needed = [c for c in _COLUMNS if c in frame or c not in ("revision", "synthetic")]
+    found += [Fault(f"frame.{c}", "must be a list") for c in needed if not isinstance(frame.get(c), list)]
+    return found or _shape_faults(frame)
+
+
+def _shape_faults(frame: Frame | dict[str, Any]) -> list[Fault]:
+    columns = frame if isinstance(frame, dict) else dict(frame)
+    lengths = {c: len(values) for c, values in columns.items() if values is not None}
+    count = lengths["symbol"]
+    if not 1 <= count <= MAX_FRAME_BARS:
+        return [Fault("frame", f"must hold 1 to {MAX_FRAME_BARS} bars, got {count}")]
+    return [
+        Fault(f"frame.{c}", f"must have one value per bar: {count}, got {n}")
+        for c, n in lengths.items()
+        if n != count
+    ]
+
+
+def _rescue_rows(
+    entry: int,
+    message: Message,
+    decoded: dict[str, Any],
+    columns: dict[str, _Columns],
+    refused: list[Refusal],
+    sessions: Sessions,
+) -> None:
+    """A value of the wrong type in a frame refuses its row, not the frame."""
+    frame: dict[str, Sequence[Any]] = decoded["frame"]
+    names = list(frame)
+    for row, values in enumerate(zip(*frame.values(), strict=True), start=1):
+        alone = {"version": 1, "timeframe": decoded["timeframe"], **dict(zip(names, values, strict=True))}
+        try:
+            bar = Bar.model_validate_json(orjson.dumps(alone))
+        except (ValidationError, TypeError):
+            faults = _bar_faults(alone, message.arrived_ms, sessions)
+            refused.append(Refusal(entry, row, faults, orjson.dumps(alone, default=str)))
+        else:
+            columns.setdefault(bar.timeframe, _Columns()).add(bar, message.arrived_ms, (entry, row))
