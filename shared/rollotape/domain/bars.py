@@ -38,9 +38,13 @@ BAR = np.dtype(
         ("session", "i8"),
         ("regular", "?"),
         ("arrived", "i8"),
+        ("evaluable", "i1"),
     ]
 )
-"""One bar without symbol and timeframe; times in microseconds since 1970, `session` in days since 1970."""
+"""One bar without symbol and timeframe; times in microseconds since 1970, `session` in days since 1970.
+
+`evaluable` is derived from the bars before: 1, 0, or -1 where the bar is not analysed.
+"""
 Rows = NDArray[np.void]
 
 

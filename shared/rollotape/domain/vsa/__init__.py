@@ -1,0 +1,1 @@
+"""Volume spread analysis: rule sets as data, decided for whole arrays or one bar at a time."""
