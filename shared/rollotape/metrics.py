@@ -1,0 +1,72 @@
+"""Every metric with its definition: `rollo_<noun>_<what>_<unit>`, labels from small closed sets."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+# ---- delivery: what happens to entries between the stream and their acknowledgement
+DELIVERY_ENTRIES = Counter(
+    "rollo_delivery_entries_total",
+    "Entries read. source: new, own (left pending under the same name by a predecessor), claimed (pending "
+    "for too long)",
+    ("stream", "source"),
+)
+DELIVERY_GONE = Counter(
+    "rollo_delivery_gone_entries_total",
+    "Pending entries whose content was deleted or trimmed from the stream; acknowledged, as nothing is left",
+    ("stream",),
+)
+DELIVERY_BATCHES = Counter(
+    "rollo_delivery_batches_total",
+    "Attempts to apply a batch. outcome: done, unavailable (tried again), failed (split, or tried alone)",
+    ("stream", "outcome"),
+)
+DELIVERY_SECONDS = Histogram(
+    "rollo_delivery_batch_seconds", "Duration of one attempt to apply a batch", ("group",), buckets=SECONDS
+)
+DELIVERY_SPLITS = Counter(
+    "rollo_delivery_splits_total", "Batches split in two. cause: timeout, failed", ("stream", "cause")
+)
+DELIVERY_BURIED = Counter(
+    "rollo_delivery_buried_entries_total",
+    "Entries that failed alone five times and became dead letters with reason defect: a bug of ours",
+    ("stream",),
+)
+DELIVERY_STUCK = Counter(
+    "rollo_delivery_stuck_entries_total",
+    "Entries that could be neither applied nor buried; left pending, claimed again later",
+    ("stream",),
+)
+DELIVERY_FAILURES = Counter(
+    "rollo_delivery_loop_failures_total",
+    "Turns of a delivery loop that failed (Redis away, group lost) and were followed by a back-off",
+    ("stream",),
+)
+
+# ---- streams: where each partition stands, of the partitions this replica holds
+STREAM_LAG = Gauge(
+    "rollo_stream_lag_entries",
+    "Entries not yet delivered to the group; an upper bound where rollo_stream_lag_known is 0",
+    ("stream", "group"),
+)
+STREAM_LAG_KNOWN = Gauge(
+    "rollo_stream_lag_known", "1 when the lag is exact, 0 when the server cannot tell", ("stream", "group")
+)
+STREAM_PENDING = Gauge(
+    "rollo_stream_pending_entries",
+    "Entries delivered to the group and not yet acknowledged",
+    ("stream", "group"),
+)
+STREAM_LENGTH = Gauge("rollo_stream_length_entries", "Entries kept in the stream", ("stream",))
+
+# ---- leases and janitor
+LEASES_HELD = Gauge("rollo_leases_held_partitions", "Partitions this replica works on", ("service",))
+LEASES_REPLICAS = Gauge("rollo_leases_live_replicas", "Live replicas of the service", ("service",))
+LEASES_FAILURES = Counter("rollo_leases_failures_total", "Heartbeats that failed", ("service",))
+JANITOR_TRIMMED = Counter("rollo_janitor_trimmed_entries_total", "Entries trimmed", ("kind",))
+JANITOR_RUNS = Counter(
+    "rollo_janitor_runs_total", "Runs of the janitor. outcome: done, elsewhere, failed", ("outcome",)
+)
+
+# ---- process
+LOOP_DELAY = Gauge("rollo_loop_delay_seconds", "How late the event loop woke from its last short sleep")
