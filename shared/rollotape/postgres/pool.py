@@ -72,12 +72,18 @@ async def open_pool(
         )
 
 
-async def _raw_times(connection: asyncpg.Connection[Any]) -> None:
+async def _raw_times(connection: "asyncpg.Connection[Any]") -> None:
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", format="tuple",
-        encoder=lambda us: (us - POSTGRES_EPOCH_US,), decoder=lambda t: t[0] + POSTGRES_EPOCH_US,
+        encoder=lambda us: (us - POSTGRES_EPOCH_US,), decoder=_micros,
     )  # fmt: skip
     await connection.set_type_codec(
         "date", schema="pg_catalog", format="tuple",
         encoder=lambda days: (days - 10_957,), decoder=lambda t: t[0] + 10_957,
     )  # fmt: skip
+
+
+def _micros(value: tuple[int]) -> int:
+    """Infinity stays the first or the last number that fits; every other time moves to the epoch of 1970."""
+    [us] = value
+    return us if abs(us) >= 2**63 - 1 else us + POSTGRES_EPOCH_US

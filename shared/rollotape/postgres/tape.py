@@ -1,0 +1,166 @@
+"""Bars, the events that follow from them, and the versions under which both change: what detector writes."""
+
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from rollotape.domain.analysis import Analysis, Key, Span, VsaEvent, Window
+from rollotape.domain.bars import BAR, Rows
+from rollotape.domain.vsa.rules import REACH
+from rollotape.postgres import dead_letters as graveyard
+from rollotape.postgres.dead_letters import DeadLetter
+from rollotape.postgres.sql import queries
+
+Version = tuple[int, int]
+"""(counter, nonce); a symbol never stored has (0, 0)."""
+UNKNOWN: Version = (0, 0)
+
+_COLUMNS = (
+    "symbol", "timeframe", "ts", "open", "high", "low", "close", "volume", "revision", "synthetic", "hash",
+    "end_ts", "session_date", "hours", "arrived_at", "evaluable",
+)  # fmt: skip
+_EVALUABLE = (False, True, None)
+"""By the code kept in arrays: 0, 1, and -1, which Python reads as the last."""
+
+
+class Moved(Exception):  # noqa: N818 - no error: the usual end of a race
+    """A symbol changed between gather and apply; nothing was written, gather again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one transaction writes: an analysis, under the versions it was made from, and what came with it."""
+
+    analysis: Analysis | None
+    versions: Mapping[str, Version]
+    refused: Sequence[DeadLetter]
+    messages: bytes | None
+    """For the outbox; None when there is nothing to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    versions: Mapping[str, Version]
+    outbox_id: int | None
+
+
+class Tape:
+    """Needs a pool opened with `raw_times`: times are integer microseconds."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+        self._sql = queries("tape")
+
+    async def versions(self, symbols: Collection[str]) -> dict[str, Version]:
+        found = await self._pool.fetch(self._sql["versions"], list(symbols))
+        return {symbol: (version, nonce) for symbol, version, nonce in found}
+
+    async def windows(self, asked: Sequence[tuple[Key, int, int]]) -> dict[Key, Window]:
+        """For each (key, first, last) every bar that bears on the bars between or is reached by them."""
+        if not asked:
+            return {}
+        symbols, timeframes = zip(*(key for key, _, _ in asked), strict=True)
+        firsts, lasts = [a[1] for a in asked], [a[2] for a in asked]
+        records = await self._pool.fetch(self._sql["windows"], symbols, timeframes, firsts, lasts, REACH)
+        return {
+            asked[n - 1][0]: _window([tuple(r)[1:] for r in group])
+            for n, group in groupby(records, key=itemgetter(0))
+        }
+
+    async def events(self, spans: Sequence[Span]) -> list[VsaEvent]:
+        if not spans:
+            return []
+        columns = zip(*spans, strict=True)
+        return [VsaEvent(*r) for r in await self._pool.fetch(self._sql["events"], *columns)]
+
+    async def commit(self, changes: Changes) -> Committed:
+        """Write everything in one short transaction.
+
+        Raises:
+            Moved: a symbol's version is no longer the one that the analysis was made from.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            versions: dict[str, Version] = {}
+            if changes.analysis is not None and changes.analysis.changes:
+                versions = await self._lock(connection, changes.analysis, changes.versions)
+                await self._write(connection, changes.analysis)
+                await self._move(connection, versions)
+            if changes.refused:
+                await graveyard.store(connection, changes.refused)
+            outbox_id = None
+            if changes.messages is not None:
+                outbox_id = await connection.fetchval(
+                    "INSERT INTO outbox (messages) VALUES ($1) RETURNING id", changes.messages
+                )
+        return Committed(versions, outbox_id)
+
+    async def compact_marks(self) -> None:
+        await self._pool.execute(self._sql["compact_marks"])
+
+    async def end_stuck_transactions(self, application: str, older_than_s: float) -> int:
+        ended: int = await self._pool.fetchval(self._sql["end_stuck_transactions"], application, older_than_s)
+        return ended
+
+    async def _lock(
+        self, connection: Any, analysis: Analysis, expected: Mapping[str, Version]
+    ) -> dict[str, Version]:
+        """Lock the symbols to be changed in one order for all, and return the versions they will have."""
+        symbols = sorted({symbol for symbol, _ in analysis.first_changes()})
+        if any(symbol not in expected for symbol in symbols):
+            await connection.execute(self._sql["add_symbols"], symbols)
+        locked = await connection.fetch(self._sql["lock_symbols"], symbols)
+        if any((v, n) != expected.get(symbol, UNKNOWN) for symbol, v, n in locked):
+            raise Moved
+        return {symbol: (version + 1, secrets.randbits(63)) for symbol, version, _ in locked}
+
+    async def _move(self, connection: Any, versions: Mapping[str, Version]) -> None:
+        nonces = [nonce for _, nonce in versions.values()]
+        await connection.execute(self._sql["move_symbols"], list(versions), nonces)
+
+    async def _write(self, connection: Any, analysis: Analysis) -> None:
+        """New bars may be copied: under the lock, at this version, nobody else can have stored their keys."""
+        keys = analysis.keys
+        index, rows = analysis.inserted
+        if len(rows):
+            records = zip(*_columns(keys, index, rows), strict=True)
+            await connection.copy_records_to_table("bars", records=records, columns=_COLUMNS)
+        index, rows = analysis.replaced
+        if len(rows):
+            await connection.execute(self._sql["replace_bars"], *_columns(keys, index, rows))
+        index, rows = analysis.judged_anew
+        if len(rows):
+            symbol, timeframe, ts, *_, evaluable = _columns(keys, index, rows)
+            await connection.execute(self._sql["judge_bars_anew"], symbol, timeframe, ts, evaluable)
+        if analysis.vanished:
+            gone = zip(*(e.key for e in analysis.vanished), strict=True)
+            await connection.execute(self._sql["retract_events"], *gone)
+        if analysis.appeared:
+            await connection.execute(self._sql["store_events"], *zip(*analysis.appeared, strict=True))
+        marks = [(*key, ts) for key, ts in sorted(analysis.first_changes().items())]
+        await connection.execute(self._sql["mark"], *zip(*marks, strict=True))
+
+
+def _columns(keys: Sequence[Key], index: Any, rows: Rows) -> list[list[Any]]:
+    owners = index.tolist()
+    symbols, timeframes = [k[0] for k in keys], [k[1] for k in keys]
+    numbers = ("open", "high", "low", "close", "volume", "revision", "synthetic", "hash")
+    return [
+        [symbols[i] for i in owners],
+        [timeframes[i] for i in owners],
+        *(rows[name].tolist() for name in ("ts", *numbers, "end_ts", "session")),
+        ["regular" if regular else "extended" for regular in rows["regular"].tolist()],
+        rows["arrived"].tolist(),
+        [_EVALUABLE[code] for code in rows["evaluable"].tolist()],
+    ]
+
+
+def _window(records: list[tuple[Any, ...]]) -> Window:
+    since, until, *_ = records[0]
+    found = [(*r[2:-1], -1 if r[-1] is None else r[-1]) for r in records if r[2] is not None]
+    return Window(np.array(found, BAR), since, until)

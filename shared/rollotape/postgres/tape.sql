@@ -1,0 +1,101 @@
+-- name: versions
+-- Memory about a symbol is valid while counter and nonce are the same.
+SELECT symbol, version, nonce FROM symbol_state WHERE symbol = ANY($1::text[]);
+
+-- name: windows
+-- All bars that bear on bars from first_ts to last_ts, or are touched by them: $4 analysed ones on both sides.
+-- An infinite end says that history begins, or ends, inside the window.
+SELECT w.n, e.since, e.until, b.ts, b.open, b.high, b.low, b.close, b.volume, b.revision, b.synthetic, b.hash,
+       b.end_ts, b.session_date, b.hours = 'regular' AS regular, b.arrived_at, b.evaluable
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY
+     AS w(symbol, timeframe, first_ts, last_ts, n)
+CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT p.ts FROM bars p
+                     WHERE p.symbol = w.symbol AND p.timeframe = w.timeframe AND p.ts < w.first_ts
+                       AND p.evaluable IS NOT NULL
+                     ORDER BY p.ts DESC OFFSET $5::int - 1 LIMIT 1), '-infinity') AS since,
+           coalesce((SELECT p.ts FROM bars p
+                     WHERE p.symbol = w.symbol AND p.timeframe = w.timeframe AND p.ts > w.last_ts
+                       AND p.evaluable IS NOT NULL
+                     ORDER BY p.ts OFFSET $5::int - 1 LIMIT 1), 'infinity') AS until
+) e
+LEFT JOIN bars b ON b.symbol = w.symbol AND b.timeframe = w.timeframe AND b.ts BETWEEN e.since AND e.until
+ORDER BY w.n, b.ts;
+
+-- name: events
+-- Events of one key confirmed within a span: those that may no longer follow.
+SELECT v.symbol, v.timeframe, v.rule_set, v.kind, v.event_ts, v.confirmed_ts, v.knowable_at, v.direction
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[]) AS w(symbol, timeframe, first_ts, last_ts)
+JOIN vsa_events v ON v.symbol = w.symbol AND v.timeframe = w.timeframe
+                 AND v.confirmed_ts BETWEEN w.first_ts AND w.last_ts;
+
+-- name: add_symbols
+-- The row must exist before it can be locked. The order keeps two workers from waiting for each other.
+INSERT INTO symbol_state (symbol, version, nonce)
+SELECT s, 0, 0 FROM unnest($1::text[]) AS s ORDER BY s COLLATE "C"
+ON CONFLICT DO NOTHING;
+
+-- name: lock_symbols
+SELECT symbol, version, nonce FROM symbol_state WHERE symbol = ANY($1::text[])
+ORDER BY symbol COLLATE "C" FOR UPDATE;
+
+-- name: move_symbols
+-- A counter alone would repeat itself after a restored backup; the nonce does not.
+UPDATE symbol_state s SET version = s.version + 1, nonce = w.nonce
+FROM unnest($1::text[], $2::bigint[]) AS w(symbol, nonce) WHERE s.symbol = w.symbol;
+
+-- name: replace_bars
+-- The greatest (revision, real before synthetic, hash) wins, so order and repetition do not matter.
+INSERT INTO bars AS b (symbol, timeframe, ts, open, high, low, close, volume, revision, synthetic, hash,
+                       end_ts, session_date, hours, arrived_at, evaluable)
+SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::float8[], $5::float8[], $6::float8[],
+                     $7::float8[], $8::float8[], $9::bigint[], $10::bool[], $11::bigint[], $12::timestamptz[],
+                     $13::date[], $14::text[], $15::timestamptz[], $16::bool[])
+ON CONFLICT (symbol, timeframe, ts) DO UPDATE SET
+    open = EXCLUDED.open, high = EXCLUDED.high, low = EXCLUDED.low, close = EXCLUDED.close,
+    volume = EXCLUDED.volume, revision = EXCLUDED.revision, synthetic = EXCLUDED.synthetic,
+    hash = EXCLUDED.hash, end_ts = EXCLUDED.end_ts, session_date = EXCLUDED.session_date,
+    hours = EXCLUDED.hours, arrived_at = EXCLUDED.arrived_at, evaluable = EXCLUDED.evaluable
+WHERE (EXCLUDED.revision, NOT EXCLUDED.synthetic, EXCLUDED.hash) > (b.revision, NOT b.synthetic, b.hash);
+
+-- name: judge_bars_anew
+-- The bar is the same; what came before it is not.
+UPDATE bars b SET evaluable = w.evaluable
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bool[]) AS w(symbol, timeframe, ts, evaluable)
+WHERE b.symbol = w.symbol AND b.timeframe = w.timeframe AND b.ts = w.ts;
+
+-- name: retract_events
+DELETE FROM vsa_events v
+USING unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+      AS w(symbol, timeframe, rule_set, kind, event_ts)
+WHERE (v.symbol, v.timeframe, v.rule_set, v.kind, v.event_ts)
+    = (w.symbol, w.timeframe, w.rule_set, w.kind, w.event_ts);
+
+-- name: store_events
+-- An event met again with another confirming bar is the same event, confirmed otherwise.
+INSERT INTO vsa_events (symbol, timeframe, rule_set, kind, event_ts, confirmed_ts, knowable_at, direction)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                     $7::timestamptz[], $8::text[])
+ON CONFLICT (symbol, timeframe, rule_set, kind, event_ts) DO UPDATE SET
+    confirmed_ts = EXCLUDED.confirmed_ts, knowable_at = EXCLUDED.knowable_at, direction = EXCLUDED.direction;
+
+-- name: mark
+-- Plain inserts: ON CONFLICT DO NOTHING would wait for, and lose against, a mark that is being taken away.
+INSERT INTO dirty_symbols (symbol, timeframe, first_ts)
+SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[]);
+
+-- name: compact_marks
+-- One mark says as much as many. A mark that someone is taking away is left to them.
+WITH taken AS (
+    DELETE FROM dirty_symbols WHERE id IN (
+        SELECT id FROM dirty_symbols ORDER BY id LIMIT 100000 FOR UPDATE SKIP LOCKED)
+    RETURNING symbol, timeframe, first_ts
+)
+INSERT INTO dirty_symbols (symbol, timeframe, first_ts)
+SELECT symbol, timeframe, min(first_ts) FROM taken GROUP BY symbol, timeframe;
+
+-- name: end_stuck_transactions
+-- A worker that was stopped while it held locks is seen by no timeout; its successors end its transaction.
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid()
+  AND xact_start < now() - make_interval(secs => $2);
