@@ -1,0 +1,93 @@
+"""The schema: from nothing to the newest revision and back, by several at once."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg
+
+from rollotape.postgres import migrate
+from support import databases
+
+
+async def tables(database_url: str) -> set[str]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {row["tablename"] for row in rows}
+    finally:
+        await connection.close()
+
+
+async def test_an_upgrade_from_nothing_says_what_it_applied(empty_database_url: str) -> None:
+    assert migrate.current(empty_database_url) is None
+
+    done = migrate.upgrade(empty_database_url, 8)
+
+    assert done.applied[0] == "0001_first_light"
+    assert done.applied[-1] == done.revision == migrate.head() == migrate.current(empty_database_url)
+    assert {"bars", "vsa_events", "outbox", "dead_letters"} <= await tables(empty_database_url)
+
+
+async def test_a_second_upgrade_changes_nothing_and_keeps_the_partitions(empty_database_url: str) -> None:
+    assert migrate.upgrade(empty_database_url, 8).partitions == 8
+
+    again = migrate.upgrade(empty_database_url, 32)
+
+    assert again == migrate.Migrated(applied=(), revision=migrate.head(), partitions=8)
+
+
+async def test_of_several_that_migrate_at_once_exactly_one_does_it(empty_database_url: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda p: migrate.upgrade(empty_database_url, p), (1, 2, 3, 4)))
+
+    assert sorted(map(len, (d.applied for d in done))) == [0, 0, 0, len(max(d.applied for d in done))]
+    assert len({d.partitions for d in done}) == 1
+
+
+async def test_going_down_to_the_base_leaves_nothing_and_up_again_works(database_url: str) -> None:
+    done = migrate.downgrade(database_url, to="base")
+
+    assert done.revision is None
+    assert done.applied[-1] == "0001_first_light"
+    assert await tables(database_url) == {"alembic_version"}
+    assert migrate.upgrade(database_url, 16).revision == migrate.head()
+
+
+async def test_every_revision_goes_down_and_up_by_itself(database_url: str) -> None:
+    before = await tables(database_url)
+
+    assert len(migrate.downgrade(database_url, to="-1").applied) == 1
+    assert len(migrate.upgrade(database_url, to="+1").applied) == 1
+
+    assert await tables(database_url) == before
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str) -> None:
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("CREATE TABLE stream_floors (in_the_way int)")
+
+    try:
+        await asyncio.to_thread(migrate.upgrade, empty_database_url, 16)
+    except Exception as error:
+        assert "stream_floors" in str(error)
+    else:
+        raise AssertionError("the table in the way was overlooked")
+
+    assert await tables(empty_database_url) == {"stream_floors"}
+    await connection.close()
+
+
+async def test_the_printed_script_builds_the_same_schema(empty_database_url: str, database_url: str) -> None:
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute(migrate.script())
+    await connection.close()
+
+    assert await tables(empty_database_url) == await tables(database_url)
+    assert migrate.current(empty_database_url) == migrate.head()
+
+
+def test_databases_of_tests_do_not_see_each_other(server_url: str, template: str) -> None:
+    with databases.copy_of(template, server_url) as one, databases.copy_of(template, server_url) as other:
+        databases.execute(one, "INSERT INTO outbox (messages) VALUES ('')")
+        assert migrate.upgrade(other).partitions == databases.PARTITIONS
+        assert one != other
