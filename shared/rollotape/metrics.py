@@ -70,3 +70,12 @@ JANITOR_RUNS = Counter(
 
 # ---- process
 LOOP_DELAY = Gauge("rollo_loop_delay_seconds", "How late the event loop woke from its last short sleep")
+
+# ---- gateway: routes by their template, methods by name, status as 2xx ... 5xx (0xx: the connection broke)
+HTTP_REQUESTS = Counter("rollo_http_requests_total", "Requests answered", ("route", "method", "status"))
+HTTP_SECONDS = Histogram(
+    "rollo_http_request_duration_seconds",
+    "From the arrival of a request's head to the last byte handed to the server",
+    ("route", "method", "status"),
+    buckets=SECONDS,
+)
