@@ -79,3 +79,28 @@ HTTP_SECONDS = Histogram(
     ("route", "method", "status"),
     buckets=SECONDS,
 )
+
+# ---- detector: what became of bars, and where the time went
+BARS = Counter(
+    "rollo_bars_input_total",
+    "Bars received, by outcome: applied, duplicate (stored already), superseded (a greater version is "
+    "stored), running (not final, never stored), refused (dead letters). Together they are all of the input",
+    ("outcome",),
+)
+BARS_CONFLICTS = Counter(
+    "rollo_bars_conflicts_total", "Bars that met another content of equal revision; the hash decided"
+)
+BATCHES_MOVED = Counter(
+    "rollo_batches_moved_total",
+    "Commits given up because a symbol's version had moved; gathered again",
+    ("service",),
+)
+STEP_SECONDS = Histogram(
+    "rollo_batch_step_seconds",
+    "Duration of one step of a batch: parse, gather, decide, apply, say",
+    ("service", "step"),
+    buckets=SECONDS,
+)
+WINDOWS = Counter(
+    "rollo_windows_total", "Windows of symbols asked for. source: memory, read (from PostgreSQL)", ("source",)
+)

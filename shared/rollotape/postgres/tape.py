@@ -35,7 +35,7 @@ class Moved(Exception):  # noqa: N818 - no error: the usual end of a race
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one transaction writes: an analysis, under the versions it was made from, and what came with it."""
+    """What one transaction writes: an analysis, the versions it was made from, and what came with it."""
 
     analysis: Analysis | None
     versions: Mapping[str, Version]
@@ -46,8 +46,13 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    versions: Mapping[str, Version]
+    """Versions of the symbols that were changed, and the row of the outbox that waits to be said."""
+
+    versions: dict[str, Version]
     outbox_id: int | None
+
+
+NOTHING = Committed({}, None)
 
 
 class Tape:
@@ -56,6 +61,7 @@ class Tape:
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
         self._sql = queries("tape")
+        self._outbox = queries("outbox")
 
     async def versions(self, symbols: Collection[str]) -> dict[str, Version]:
         found = await self._pool.fetch(self._sql["versions"], list(symbols))
@@ -95,9 +101,7 @@ class Tape:
                 await graveyard.store(connection, changes.refused)
             outbox_id = None
             if changes.messages is not None:
-                outbox_id = await connection.fetchval(
-                    "INSERT INTO outbox (messages) VALUES ($1) RETURNING id", changes.messages
-                )
+                outbox_id = await connection.fetchval(self._outbox["add"], changes.messages)
         return Committed(versions, outbox_id)
 
     async def compact_marks(self) -> None:

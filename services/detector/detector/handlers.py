@@ -1,0 +1,150 @@
+"""Bars become committed bars and events: gather, decide, apply, say."""
+
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from detector.memory import Memory
+from rollotape import facts, metrics
+from rollotape.domain.analysis import Counts, Key, Window, analyse, settle
+from rollotape.domain.sessions import Sessions
+from rollotape.errors import Fault
+from rollotape.intake import Intake, Message, Refusal, read
+from rollotape.postgres.dead_letters import DeadLetter
+from rollotape.postgres.pool import unavailable
+from rollotape.postgres.tape import NOTHING, UNKNOWN, Changes, Moved, Tape, Version
+from rollotape.streams.entries import Entry
+from rollotape.streams.outbox import Outbox, pack
+
+SERVICE = "detector"
+
+
+class ApplyBars:
+    """Applies entries of the `bars` streams; the delivery acknowledges what this returns from."""
+
+    def __init__(
+        self, tape: Tape, memory: Memory, outbox: Outbox, sessions: Callable[[], Sessions]
+    ) -> None:
+        self._tape = tape
+        self._memory = memory
+        self._outbox = outbox
+        self._sessions = sessions
+
+    async def apply(self, entries: Sequence[Entry]) -> None:
+        started = perf_counter()
+        intake = read([Message(e.payload, e.arrived_ms) for e in entries], self._sessions)
+        refused = [_dead_letter(entries[r.entry], r) for r in intake.refused]
+        metrics.STEP_SECONDS.labels(SERVICE, "parse").observe(perf_counter() - started)
+        try:
+            with unavailable("detector"):
+                counts = await self._until_unmoved(intake, refused)
+        except BaseException:
+            self._memory.forget({symbol for symbol, _ in intake.keys})
+            raise
+        _count(intake, counts)
+
+    async def bury(self, entry: Entry, error: Exception) -> None:
+        """Keep an entry that we cannot apply though it is sound: a bug must not block its partition."""
+        letter = DeadLetter(
+            stream=entry.stream,
+            entry_id=entry.id,
+            row=0,
+            service=SERVICE,
+            faults=[Fault("defect", f"{type(error).__name__}: {error}"[:500])],
+            payload=entry.payload or b"",
+            arrived_us=entry.arrived_ms * 1_000,
+        )
+        with unavailable("detector"):
+            await self._tape.commit(Changes(None, {}, [letter], None))
+
+    async def _until_unmoved(self, intake: Intake, refused: Sequence[DeadLetter]) -> Counts:
+        while True:
+            try:
+                return await self._once(intake, refused)
+            except Moved:
+                metrics.BATCHES_MOVED.labels(SERVICE).inc()
+
+    async def _once(self, intake: Intake, refused: Sequence[DeadLetter]) -> Counts:
+        clock = _Steps()
+        versions = await self._tape.versions({symbol for symbol, _ in intake.keys})
+        windows = await self._windows(intake, versions)
+        clock.lap("gather")
+
+        settled = settle(windows, intake.keys, intake.key, intake.rows)
+        clock.lap("decide")
+        stored = await self._tape.events(settled.spans)
+        clock.lap("gather")
+        analysis = analyse(settled, stored)
+        said = facts.messages(analysis, versions)
+        clock.lap("decide")
+
+        committed = NOTHING
+        if analysis.changes or refused:
+            committed = await self._tape.commit(Changes(analysis, versions, refused, pack(said)))
+        self._memory.keep(analysis.windows, versions, versions | committed.versions)
+        clock.lap("apply")
+        if committed.outbox_id is not None:
+            await self._outbox.say(committed.outbox_id, said)
+            clock.lap("say")
+        return analysis.counts
+
+    async def _windows(self, intake: Intake, versions: Mapping[str, Version]) -> dict[Key, Window]:
+        """From memory where it is of the right version and reaches far enough, else read."""
+        windows: dict[Key, Window] = {}
+        missing: list[tuple[Key, int, int]] = []
+        for key, (first, last) in zip(intake.keys, _spans(intake), strict=True):
+            window = self._memory.recall(key, versions.get(key[0], UNKNOWN), first, last)
+            if window is None:
+                missing.append((key, first, last))
+            else:
+                windows[key] = window
+        metrics.WINDOWS.labels("memory").inc(len(windows))
+        metrics.WINDOWS.labels("read").inc(len(missing))
+        return windows | await self._tape.windows(missing)
+
+
+class _Steps:
+    """Observes how long each step took since the last one."""
+
+    def __init__(self) -> None:
+        self._last = perf_counter()
+
+    def lap(self, step: str) -> None:
+        now = perf_counter()
+        metrics.STEP_SECONDS.labels(SERVICE, step).observe(now - self._last)
+        self._last = now
+
+
+def _spans(intake: Intake) -> list[tuple[int, int]]:
+    first = np.full(len(intake.keys), np.iinfo(np.int64).max)
+    last = np.full(len(intake.keys), np.iinfo(np.int64).min)
+    np.minimum.at(first, intake.key, intake.rows["ts"])
+    np.maximum.at(last, intake.key, intake.rows["ts"])
+    return list(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def _dead_letter(entry: Entry, refusal: Refusal) -> DeadLetter:
+    return DeadLetter(
+        stream=entry.stream,
+        entry_id=entry.id,
+        row=refusal.row,
+        service=SERVICE,
+        faults=refusal.faults,
+        payload=refusal.payload,
+        arrived_us=entry.arrived_ms * 1_000,
+    )
+
+
+def _count(intake: Intake, counts: Counts) -> None:
+    """Input = applied + duplicate + superseded + running + dead letters; conflicts are counted beside."""
+    outcomes = {
+        "applied": counts.applied,
+        "duplicate": counts.duplicate,
+        "superseded": counts.superseded,
+        "running": intake.running,
+        "refused": len(intake.refused),
+    }
+    for outcome, count in outcomes.items():
+        metrics.BARS.labels(outcome).inc(count)
+    metrics.BARS_CONFLICTS.inc(counts.conflict)
