@@ -104,3 +104,8 @@ STEP_SECONDS = Histogram(
 WINDOWS = Counter(
     "rollo_windows_total", "Windows of symbols asked for. source: memory, read (from PostgreSQL)", ("source",)
 )
+
+# ---- watchdog
+WATCHDOG_ENDED = Counter(
+    "rollo_watchdog_ended_transactions_total", "Transactions of our workers ended because they took too long"
+)

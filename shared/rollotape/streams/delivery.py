@@ -15,7 +15,7 @@ from rollotape.streams.entries import Entry, Handler, Weigh
 from rollotape.streams.partitions import stream_name
 from rollotape.streams.subscriber import PartitionSubscriber, Plan, register, unregister
 
-__all__ = ["Delivery", "Entry", "Handler", "Position", "Weigh"]
+__all__ = ["Delivery", "Entry", "Handler", "Standing", "Weigh"]
 
 GRACE_S = 8.0
 """A batch that runs when its partition is given up has this long to finish."""
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class Standing:
     """Where a group stands in a stream. `lag` is an upper bound when not `lag_known`."""
 
     stream: str
@@ -116,16 +116,16 @@ class Delivery:
             if subscriber.failure is not None
         }
 
-    async def positions(self) -> list[Position]:
+    async def standings(self) -> list[Standing]:
         """Where the group stands in every stream that is held; also exported as metrics."""
         redis = await self._broker.connect()
         streams = [stream_name(self._plan.kind, partition) for partition in sorted(self._running)]
-        positions = [await position(redis, stream, self._plan.group) for stream in streams]
-        _export(positions, self._plan.group)
-        return positions
+        standings = [await standing(redis, stream, self._plan.group) for stream in streams]
+        _export(standings, self._plan.group)
+        return standings
 
 
-async def position(redis: Redis, stream: str, group: str) -> Position:
+async def standing(redis: Redis, stream: str, group: str) -> Standing:
     """Where a group stands in a stream.
 
     The server cannot tell the lag after an XDEL, or when a group began in mid-stream; then it is known
@@ -139,24 +139,24 @@ async def position(redis: Redis, stream: str, group: str) -> Position:
     except ResponseError as error:
         if "no such key" not in str(error):
             raise
-        return Position(stream, 0, 0, lag_known=True, pending=0, group_exists=False)
+        return Standing(stream, 0, 0, lag_known=True, pending=0, group_exists=False)
     length = int(about["length"])
     for info in groups:
         if info["name"] == group.encode():
             lag, at_end = info.get("lag"), info["last-delivered-id"] == about["last-generated-id"]
             known = lag is not None or at_end
             entries = 0 if at_end else length if lag is None else int(lag)
-            return Position(stream, length, entries, known, int(info["pending"]))
-    return Position(stream, length, length, lag_known=True, pending=0, group_exists=False)
+            return Standing(stream, length, entries, known, int(info["pending"]))
+    return Standing(stream, length, length, lag_known=True, pending=0, group_exists=False)
 
 
 _GAUGES = (metrics.STREAM_LAG, metrics.STREAM_LAG_KNOWN, metrics.STREAM_PENDING, metrics.STREAM_LENGTH)
 
 
-def _export(positions: list[Position], group: str) -> None:
+def _export(standings: list[Standing], group: str) -> None:
     for gauge in _GAUGES:
         gauge.clear()  # a partition given up is somebody else's to report
-    for p in positions:
+    for p in standings:
         metrics.STREAM_LAG.labels(p.stream, group).set(p.lag)
         metrics.STREAM_LAG_KNOWN.labels(p.stream, group).set(p.lag_known)
         metrics.STREAM_PENDING.labels(p.stream, group).set(p.pending)

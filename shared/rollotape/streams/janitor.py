@@ -1,0 +1,110 @@
+"""Trimming: never what a declared group has not acknowledged, and only then by age."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from rollotape import metrics
+from rollotape.events import STREAMS, StreamContract
+from rollotape.postgres.floors import Floors
+from rollotape.streams.partitions import stream_name
+from rollotape.streams.position import order
+
+LARGEST_SEQUENCE = 2**64 - 1
+
+log = structlog.get_logger()
+
+
+class Janitor:
+    """Trims every stream of the contracts. Its declared groups are what protects a stream."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        floors: Floors,
+        *,
+        partitions: int,
+        retention_s: float,
+        contracts: Mapping[str, StreamContract] = STREAMS,
+    ) -> None:
+        self._redis = redis
+        self._floors = floors
+        self._partitions = partitions
+        self._retention_ms = int(retention_s * 1_000)
+        self._contracts = contracts
+
+    async def run_once(self) -> dict[str, int] | None:
+        """Entries trimmed per stream; None when another replica is at it.
+
+        Raises:
+            Unavailable: Redis or PostgreSQL is away.
+        """
+        async with self._floors.only_janitor() as mine:
+            if not mine:
+                metrics.JANITOR_RUNS.labels("elsewhere").inc()
+                return None
+            trimmed = {name: await self._trim(name, contract) for name, contract in self._streams()}
+        metrics.JANITOR_RUNS.labels("done").inc()
+        if total := sum(trimmed.values()):
+            log.info("trimmed", entries=total)
+        return trimmed
+
+    def _streams(self) -> Iterable[tuple[str, StreamContract]]:
+        for contract in self._contracts.values():
+            for partition in range(self._partitions) if contract.partitioned else (None,):
+                yield stream_name(contract.name, partition), contract
+
+    async def _trim(self, stream: str, contract: StreamContract) -> int:
+        floor = await self._floor(stream, contract.groups)
+        if floor is None or not await self._redis.xrange(stream, max=f"({floor}", count=1):
+            return 0
+        await self._floors.raise_to(stream, floor)
+        trimmed = int(await self._redis.xtrim(stream, minid=floor, approximate=False))
+        metrics.JANITOR_TRIMMED.labels(contract.name).inc(trimmed)
+        return trimmed
+
+    async def _floor(self, stream: str, groups: tuple[str, ...]) -> str | None:
+        """The id below which nothing is needed any more; None when nothing may be trimmed."""
+        floors = [await self._oldest_to_keep()]
+        if groups:
+            known = await self._groups(stream)
+            if not known.keys() >= set(groups):
+                return None  # a group that is missing has read nothing: it will be created at 0
+            floors += [await self._needed(stream, group, known[group]) for group in groups]
+        return min(floors, key=order)
+
+    async def _oldest_to_keep(self) -> str:
+        seconds, microseconds = await self._redis.time()  # the clock that made the ids
+        return f"{max(0, seconds * 1_000 + microseconds // 1_000 - self._retention_ms)}-0"
+
+    async def _groups(self, stream: str) -> dict[str, Any]:
+        try:
+            groups = await self._redis.xinfo_groups(stream)
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return {}
+        return {group["name"].decode(): group for group in groups}
+
+    async def _needed(self, stream: str, group: str, info: Mapping[str, Any]) -> str:
+        """The lowest id that the group has not acknowledged.
+
+        Both answers stay true while the group goes on: entries up to the last one delivered are pending
+        or acknowledged, and what is delivered or acknowledged between the two questions only raises this.
+        """
+        undelivered: str = after(info["last-delivered-id"].decode())
+        pending = await self._redis.xpending(stream, group) if info["pending"] else {"min": None}
+        return min(pending["min"].decode(), undelivered, key=order) if pending["min"] else undelivered
+
+
+def after(entry_id: str) -> str:
+    """The next id.
+
+    >>> after("5-18446744073709551615")
+    '6-0'
+    """
+    ms, sequence = order(entry_id)
+    return f"{ms}-{sequence + 1}" if sequence < LARGEST_SEQUENCE else f"{ms + 1}-0"
