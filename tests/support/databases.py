@@ -1,9 +1,10 @@
 """Databases of a test server: a migrated template, and quick copies of it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import asyncpg
 from rollotape.postgres import migrate
 
 PARTITIONS = 16
+T = TypeVar("T")
 
 
 @contextmanager
@@ -41,15 +43,24 @@ def url_of(server_url: str, database: str) -> str:
     return urlsplit(server_url)._replace(path=f"/{database}").geturl()
 
 
-def execute(server_url: str, statement: str) -> None:
-    """Run one statement outside a transaction; may be called with or without a running loop."""
+def execute(database_url: str, statements: str) -> None:
+    """Run statements outside a transaction; may be called with or without a running loop."""
+    _apart(database_url, lambda connection: connection.execute(statements))
+
+
+def fetch(database_url: str, query: str, *arguments: object) -> list["asyncpg.Record"]:
+    """Rows of a query; may be called with or without a running loop."""
+    return _apart(database_url, lambda connection: connection.fetch(query, *arguments))
+
+
+def _apart(database_url: str, work: Callable[["asyncpg.Connection[Any]"], Awaitable[T]]) -> T:
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, _execute(server_url, statement)).result()
+        return thread.submit(asyncio.run, _connected(database_url, work)).result()
 
 
-async def _execute(server_url: str, statement: str) -> None:
-    connection = await asyncpg.connect(server_url)
+async def _connected(database_url: str, work: Callable[["asyncpg.Connection[Any]"], Awaitable[T]]) -> T:
+    connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute(statement)
+        return await work(connection)
     finally:
         await connection.close()

@@ -52,6 +52,10 @@ class Children:
         )
         self._running: dict[int, Child] = {}
 
+    @property
+    def guardian_pid(self) -> int:
+        return self._guardian.pid
+
     def spawn(
         self,
         args: Sequence[str | Path],
