@@ -37,7 +37,7 @@ class Memory:
     def keep(
         self, windows: Mapping[Key, Window], before: Mapping[str, Version], after: Mapping[str, Version]
     ) -> None:
-        """Remember windows once the commit that took their symbols from one version to the next is acknowledged.
+        """Remember windows once the commit that moved their symbols to the next version is acknowledged.
 
         A symbol that was not changed has the same version before and after. Of one that was, the other
         timeframes stay valid: a commit changes only those it has windows of.

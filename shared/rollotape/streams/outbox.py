@@ -10,6 +10,7 @@ from rollotape.facts import Message
 from rollotape.postgres.sql import queries
 from rollotape.streams.producer import Producer
 
+
 def pack(messages: Sequence[Message]) -> bytes | None:
     """Messages as one outbox row; None when there is nothing to say."""
     return orjson.dumps([(stream, payload.decode()) for stream, payload in messages]) if messages else None
