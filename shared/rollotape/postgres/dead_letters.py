@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # asyncpg's classes are generic in their stubs only
     from asyncpg.pool import PoolConnectionProxy
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+Database: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any] | asyncpg.Pool"
 
 STATEMENT_BYTES = 16 * 1024 * 1024
 """Payload bytes sent with one statement, far below PostgreSQL's message limit of 1 GB."""
@@ -89,46 +90,46 @@ async def store(connection: Connection, letters: Sequence[DeadLetter]) -> None:
 
 
 async def newest(
-    connection: Connection, *, reason: str | None = None, stream: str | None = None, limit: int = 50
+    database: Database, *, reason: str | None = None, stream: str | None = None, limit: int = 50
 ) -> list[Summary]:
     """Newest first; `reason` is any part of a reason, in any case."""
-    rows = await connection.fetch(queries("dead_letters")["newest"], reason, stream, limit)
+    rows = await database.fetch(queries("dead_letters")["newest"], reason, stream, limit)
     return [Summary(**row) for row in rows]
 
 
-async def show(connection: Connection, letter_id: int) -> Stored | None:
-    row = await connection.fetchrow(queries("dead_letters")["one"], letter_id)
+async def show(database: Database, letter_id: int) -> Stored | None:
+    row = await database.fetchrow(queries("dead_letters")["one"], letter_id)
     return Stored(**row) if row else None
 
 
-async def ids(connection: Connection, *, stream: str | None = None) -> list[int]:
+async def ids(database: Database, *, stream: str | None = None) -> list[int]:
     """Ids of all dead letters (of one stream), oldest first."""
-    return [row["id"] for row in await connection.fetch(queries("dead_letters")["ids"], stream)]
+    return [row["id"] for row in await database.fetch(queries("dead_letters")["ids"], stream)]
 
 
-async def payloads(connection: Connection, letter_ids: Sequence[int]) -> list[Resend]:
+async def payloads(database: Database, letter_ids: Sequence[int]) -> list[Resend]:
     """What to send again for these ids, oldest first; ids that are not there are left out."""
-    rows = await connection.fetch(queries("dead_letters")["payloads"], list(letter_ids))
+    rows = await database.fetch(queries("dead_letters")["payloads"], list(letter_ids))
     return [Resend(**row) for row in rows]
 
 
-async def drop(connection: Connection, letter_ids: Sequence[int]) -> int:
+async def drop(database: Database, letter_ids: Sequence[int]) -> int:
     """Delete for good and return how many there were."""
-    done = await connection.execute(queries("dead_letters")["drop"], list(letter_ids))
+    done = await database.execute(queries("dead_letters")["drop"], list(letter_ids))
     return int(done.rpartition(" ")[2])
 
 
-async def count_entries(connection: Connection, entries: Mapping[str, Sequence[str]]) -> int:
+async def count_entries(database: Database, entries: Mapping[str, Sequence[str]]) -> int:
     """How many rows of these entries (ids by stream) were refused."""
     streams = [stream for stream, entry_ids in entries.items() for _ in entry_ids]
     entry_ids = [entry_id for ids_ in entries.values() for entry_id in ids_]
-    return int(await connection.fetchval(queries("dead_letters")["count_entries"], streams, entry_ids))
+    return int(await database.fetchval(queries("dead_letters")["count_entries"], streams, entry_ids))
 
 
-async def count_range(connection: Connection, stream: str, first_id: str, last_id: str) -> int:
+async def count_range(database: Database, stream: str, first_id: str, last_id: str) -> int:
     """How many rows of entries from `first_id` to `last_id`, both included, were refused."""
     bounds = [int(part) for entry_id in (first_id, last_id) for part in entry_id.split("-")]
-    return int(await connection.fetchval(queries("dead_letters")["count_range"], stream, *bounds))
+    return int(await database.fetchval(queries("dead_letters")["count_range"], stream, *bounds))
 
 
 def _parts(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:

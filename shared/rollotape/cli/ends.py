@@ -1,0 +1,52 @@
+"""How every command ends: one sentence on stderr and an exit code, never a traceback."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import asyncpg
+import typer
+
+from rollotape.cli import stack
+from rollotape.errors import Refused, RolloError
+from rollotape.postgres.pool import OUTAGES
+from rollotape.settings import Settings
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+Result = TypeVar("Result")
+
+
+def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = lambda: "stopped") -> Result:
+    """Run a command's work; `interrupted` says what holds after Ctrl-C."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        stop(interrupted(), INTERRUPTED)
+    except Refused as error:
+        stop(str(error), USAGE)
+    except RolloError as error:
+        stop(str(error), FAILURE)
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+        stop("the database is not set up for this version: run `rollo migrate`", FAILURE)
+    except BrokenPipeError:
+        raise
+    except OUTAGES as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            stop(f"{error.filename}: {error.strerror}", FAILURE)
+        stop(f"Redis or PostgreSQL cannot be reached: {error}", FAILURE)
+
+
+def stack_of(data: Path | None) -> Settings:
+    """Settings of the stack that a command addresses; ends the command when there is none."""
+    try:
+        return stack.address(data)
+    except Refused as error:
+        stop(str(error), USAGE)
+
+
+def stop(sentence: str, code: int) -> NoReturn:
+    """End the command."""
+    typer.echo(f"rollo: {sentence}", err=True)
+    raise typer.Exit(code)

@@ -1,0 +1,229 @@
+"""`rollo import`: bars from CSV files into the streams."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import asyncpg
+import orjson
+import typer
+from redis.asyncio import Redis
+
+from rollotape import calendars
+from rollotape.cli import ends
+from rollotape.cli.meters import Meter
+from rollotape.domain.bars import TIMEFRAMES
+from rollotape.domain.bars import timeframe as known_timeframe
+from rollotape.events import MAX_FRAME_BARS
+from rollotape.postgres import arrivals, dead_letters
+from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.producers import cells
+from rollotape.producers.csv import CsvFile, Options
+from rollotape.producers.frames import Framer
+from rollotape.producers.importer import POLL_S, Importer, Readers, RefusedRows
+from rollotape.settings import Settings
+from rollotape.streams.producer import Producer
+
+COUNTED_AT_ONCE = 50_000
+
+
+def import_bars(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV files, plain or gzipped.")],
+    timeframe: Annotated[
+        str | None, typer.Option(help="Of all bars in the files: 1m 5m 15m 30m 1h 4h 1d 1w. [default: 1d]")
+    ] = None,
+    revision: Annotated[
+        int | None, typer.Option(min=0, help="Higher than before where a file restates bars. [default: 0]")
+    ] = None,
+    symbol: Annotated[
+        str | None, typer.Option(help="For files of one symbol without a column for it.")
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of timestamps that name none, like UTC or America/New_York.")
+    ] = None,
+    frame_bars: Annotated[
+        int, typer.Option(min=1, max=MAX_FRAME_BARS, help="Bars sent in one stream entry.")
+    ] = 500,
+    wait: Annotated[bool, typer.Option("--wait", help="Until everything sent is derived.")] = False,
+    refused: Annotated[
+        Path | None,
+        typer.Option(help="Where refused rows and their reasons go. [default: <file>.refused.csv, here]"),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the running stack.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Send the bars of CSV files into the streams.
+
+    The first line names the columns, in any order and case: symbol (or ticker), date or timestamp, open,
+    high, low, close, volume. Commas, semicolons and tabs are told apart. Dates are ISO (2020-12-31),
+    timestamps RFC 3339 (2020-12-31T14:30:00Z) and mean the START of the bar.
+
+    Rows that no bar can come from are sent as well: the stream refuses them and keeps them with every
+    reason (`rollo dlq list`), and they are written to a file here. Importing a file again changes nothing.
+
+    Example: rollo import bars_daily.csv.gz --wait
+    """
+    options = _options(timeframe, revision, symbol, timezone)
+    settings = ends.stack_of(data)
+    job = _Job(settings, files, options, frame_bars, refused)
+    summary = ends.run(job.run(wait=wait), interrupted=job.interrupted)
+    if as_json:
+        typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
+    else:
+        typer.echo(_in_words(summary))
+
+
+def _options(
+    timeframe: str | None, revision: int | None, symbol: str | None, timezone: str | None
+) -> Options:
+    known = known_timeframe(timeframe) if timeframe is not None else None
+    if timeframe is not None and known is None:
+        ends.stop(f"--timeframe {timeframe}: must be one of {' '.join(TIMEFRAMES)}", ends.USAGE)
+    try:
+        zone = ZoneInfo(timezone) if timezone else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        ends.stop(f"--timezone {timezone}: no such zone; try UTC or America/New_York", ends.USAGE)
+    return Options(known.name if known else None, revision, cells.symbol(symbol) if symbol else None, zone)
+
+
+@dataclass(slots=True)
+class _Job:
+    settings: Settings
+    files: list[Path]
+    options: Options
+    frame_bars: int
+    refused: Path | None
+    importer: Importer | None = None
+    waiting: bool = False
+    outputs: list[RefusedRows] = field(default_factory=list)
+    meter: Meter = field(default_factory=Meter)
+
+    async def run(self, *, wait: bool) -> dict[str, Any]:
+        sources = [CsvFile(path, self.options) for path in self.files]  # all headers before the first bar
+        for source in sources:
+            if source.layout.ignored:
+                self.meter.note(f"{source.path.name}: columns not read: {', '.join(source.layout.ignored)}")
+        async with _connected(self.settings) as (redis, pool):
+            partitions = await arrivals.partitions(pool)
+            readers = Readers(redis, partitions, quiet=self._quiet)
+            framer = Framer(partitions, self.frame_bars)
+            send = Producer(redis).send_many
+            self.importer = Importer(send, framer, calendars.sessions, pause=readers.pause)
+            with self.meter:
+                began = time.monotonic()
+                await self._send(sources)
+                sent_s = time.monotonic() - began
+                summary = self._summary(sent_s)
+                if wait:
+                    self.waiting = True
+                    await self._wait(readers, pool)
+                    summary |= await self._outcome(pool, time.monotonic() - began)
+        return summary
+
+    async def _send(self, sources: Sequence[CsvFile]) -> None:
+        assert self.importer is not None
+        try:
+            for source in sources:
+                advance = self.meter.file(source.path.name, source.size)
+                await self.importer.file(source, self._output(source.path), advance)
+            await self.importer.flush()
+        finally:
+            for output in self.outputs:
+                output.close()
+
+    def _output(self, path: Path) -> RefusedRows:
+        if self.refused is None or not self.outputs:
+            stem = path.name.removesuffix(".gz").removesuffix(".csv")
+            self.outputs.append(RefusedRows(self.refused or Path(f"{stem}.refused.csv")))
+        return self.outputs[-1]
+
+    async def _wait(self, readers: Readers, pool: asyncpg.Pool) -> None:
+        assert self.importer is not None
+        await readers.wait(self.importer.sent, self.meter.waiting(self.importer.sent.entry_count))
+        with unavailable("postgres"):
+            newest = await arrivals.newest_unsaid(pool)
+            while newest is not None:
+                await asyncio.sleep(POLL_S)
+                if not await arrivals.unsaid(pool, newest):
+                    return
+
+    def _summary(self, sent_s: float) -> dict[str, Any]:
+        assert self.importer is not None
+        sent = self.importer.sent
+        return {
+            "files": [str(path) for path in self.files],
+            "rows": sent.rows,
+            "sent": sent.rows,
+            "entries": sent.entry_count,
+            "symbols": len(sent.symbols),
+            "refused": sent.refused,
+            "refused_files": [str(output.path) for output in self.outputs if output.count],
+            "seconds": round(sent_s, 3),
+            "rows_per_second": round(sent.rows / max(sent_s, 1e-9)),
+            "derived": False,
+        }
+
+    async def _outcome(self, pool: asyncpg.Pool, seconds: float) -> dict[str, Any]:
+        """What the database says after the wait: the count of refused rows is now a fact."""
+        assert self.importer is not None
+        sent = self.importer.sent
+        refused = 0
+        for stream, ids in sent.entries.items():
+            for start in range(0, len(ids), COUNTED_AT_ONCE):
+                part = ids[start : start + COUNTED_AT_ONCE]
+                refused += await dead_letters.count_entries(pool, {stream: part})
+        accepted = sent.rows - refused
+        return {
+            "accepted": accepted,
+            "refused": refused,
+            "derived": True,
+            "derived_seconds": round(seconds, 3),
+            "bars_per_second": round(accepted / max(seconds, 1e-9)),
+            "events": await arrivals.events(pool, sorted(sent.symbols)),
+        }
+
+    def _quiet(self, why: str) -> None:
+        self.meter.note(
+            f"{why}: nothing has moved for a few seconds. Is a detector running? `rollo up` starts one. "
+            "What was sent waits in the streams; Ctrl-C is safe."
+        )
+
+    def interrupted(self) -> str:
+        if self.importer is None:
+            return "stopped before anything was sent"
+        if self.waiting:
+            return "stopped waiting; everything was sent and will be derived, nothing needs to be repeated"
+        rows = self.importer.sent.rows
+        return f"stopped after {rows:,} rows; what was sent stays sent, and importing again is harmless"
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[tuple[Redis, asyncpg.Pool]]:
+    pool = await open_pool(settings, service="import", size=2)
+    redis = Redis.from_url(settings.redis_url)
+    try:
+        yield redis, pool
+    finally:
+        await redis.aclose()
+        await pool.close()
+
+
+def _in_words(s: dict[str, Any]) -> str:
+    where = f" (reasons: {', '.join(s['refused_files'])})" if s["refused_files"] else ""
+    lines = [
+        f"read      {s['rows']:,} rows in {s['seconds']:.1f} s, {s['rows_per_second']:,} a second",
+        f"sent      {s['sent']:,} rows of {s['symbols']:,} symbols in {s['entries']:,} entries",
+        f"refused   {s['refused']:,}{where}",
+    ]
+    if s["derived"]:
+        lines += [
+            f"accepted  {s['accepted']:,}",
+            f"derived   in {s['derived_seconds']:.1f} s, {s['bars_per_second']:,} bars a second end to end",
+            f"events    {s['events']:,} of these symbols",
+        ]
+    return "\n".join(lines)

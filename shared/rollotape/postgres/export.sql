@@ -1,0 +1,30 @@
+-- name: bars
+-- In the order of the primary key, whose text is COLLATE "C". float8 prints the shortest decimal that
+-- reads back as the same number; times are ISO 8601 in UTC.
+SELECT symbol, timeframe, replace((ts AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS ts,
+       open, high, low, close, volume, revision
+FROM bars AS b
+ORDER BY b.symbol, b.timeframe, b.ts
+
+-- name: vsa_events
+SELECT symbol, timeframe, rule_set, kind, direction,
+       replace((event_ts AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS event_ts,
+       replace((confirmed_ts AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS confirmed_ts,
+       replace((knowable_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS knowable_at
+FROM vsa_events AS e
+ORDER BY e.symbol, e.timeframe, e.rule_set, e.kind, e.event_ts
+
+-- name: dead_letters
+-- Entry ids are ordered as the numbers they are. The payload keeps every byte: a backslash is written as
+-- two, NUL and what is no ASCII as \nnn in octal.
+SELECT stream, entry_id, row, service, array_to_string(fields, '; ') AS fields,
+       array_to_string(reasons, '; ') AS reasons,
+       replace((arrived_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS arrived_at,
+       encode(sha256, 'hex') AS sha256, encode(payload, 'escape') AS payload
+FROM dead_letters AS d
+ORDER BY d.stream, split_part(d.entry_id, '-', 1)::bigint, split_part(d.entry_id, '-', 2)::bigint,
+         d.row, d.sha256
+
+-- name: estimate
+-- For a progress bar only; below 0 where the table was never analysed.
+SELECT reltuples::bigint FROM pg_class WHERE oid = $1::text::regclass
