@@ -43,11 +43,9 @@ def _vsa_update(kind: str, event: VsaEvent, made_from: Version) -> bytes:
 def _sessions(analysis: Analysis) -> Iterator[bytes]:
     """One wake-up per timeframe, with the first and the last session that changed."""
     spans: dict[str, tuple[int, int]] = {}
-    for index, rows in (analysis.inserted, analysis.replaced):
-        for k, day in set(zip(index.tolist(), rows["session"].tolist(), strict=True)):
-            timeframe = analysis.keys[k][1]
-            first, last = spans.get(timeframe, (day, day))
-            spans[timeframe] = min(first, day), max(last, day)
+    for (_, timeframe), (first, last) in analysis.extents("session").items():
+        least, most = spans.get(timeframe, (first, last))
+        spans[timeframe] = min(least, first), max(most, last)
     for timeframe, (first, last) in sorted(spans.items()):
         yield orjson.dumps(
             {"version": 1, "timeframe": timeframe, "first_session": _day(first), "last_session": _day(last)}

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
-import numpy as np
-
 from detector.memory import Memory
 from rollotape import facts, metrics
-from rollotape.domain.analysis import Counts, Key, Window, analyse, settle
+from rollotape.domain.analysis import Counts, Key, Window, analyse, extents, settle
 from rollotape.domain.sessions import Sessions
 from rollotape.errors import Fault
 from rollotape.intake import Intake, Message, Refusal, read
@@ -93,7 +91,8 @@ class ApplyBars:
         """From memory where it is of the right version and reaches far enough, else read."""
         windows: dict[Key, Window] = {}
         missing: list[tuple[Key, int, int]] = []
-        for key, (first, last) in zip(intake.keys, _spans(intake), strict=True):
+        firsts, lasts = extents(intake.key, intake.rows["ts"], len(intake.keys))
+        for key, first, last in zip(intake.keys, firsts.tolist(), lasts.tolist(), strict=True):
             window = self._memory.recall(key, versions.get(key[0], UNKNOWN), first, last)
             if window is None:
                 missing.append((key, first, last))
@@ -114,14 +113,6 @@ class _Steps:
         now = perf_counter()
         metrics.STEP_SECONDS.labels(SERVICE, step).observe(now - self._last)
         self._last = now
-
-
-def _spans(intake: Intake) -> list[tuple[int, int]]:
-    first = np.full(len(intake.keys), np.iinfo(np.int64).max)
-    last = np.full(len(intake.keys), np.iinfo(np.int64).min)
-    np.minimum.at(first, intake.key, intake.rows["ts"])
-    np.maximum.at(last, intake.key, intake.rows["ts"])
-    return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
 def _dead_letter(entry: Entry, refusal: Refusal) -> DeadLetter:

@@ -128,14 +128,24 @@ class Analysis:
     def changes(self) -> bool:
         return self.counts.applied > 0
 
-    def first_changes(self) -> dict[Key, int]:
-        """The earliest changed bar of every key that changed."""
-        first: dict[Key, int] = {}
-        for index, rows in (self.inserted, self.replaced):
-            for k, ts in zip(index.tolist(), rows["ts"].tolist(), strict=True):
-                key = self.keys[k]
-                first[key] = min(first.get(key, FOREVER), ts)
-        return first
+    def extents(self, column: str) -> dict[Key, tuple[int, int]]:
+        """Smallest and largest value of a column over the changed bars of every key that changed."""
+        owner = np.concatenate([self.inserted[0], self.replaced[0]])
+        values = np.concatenate([self.inserted[1][column], self.replaced[1][column]])
+        low, high = extents(owner, values, len(self.keys))
+        return {
+            key: (first, last)
+            for key, first, last in zip(self.keys, low.tolist(), high.tolist(), strict=True)
+            if first <= last
+        }
+
+
+def extents(owner: Index, values: Index, count: int) -> tuple[Index, Index]:
+    """Smallest and largest value of each of `count` owners; without values, the first exceeds the last."""
+    low, high = np.full(count, FOREVER), np.full(count, ALWAYS)
+    np.minimum.at(low, owner, values)
+    np.maximum.at(high, owner, values)
+    return low, high
 
 
 def settle(windows: Mapping[Key, Window], keys: Sequence[Key], key: Index, incoming: Rows) -> Settled:
@@ -146,8 +156,7 @@ def settle(windows: Mapping[Key, Window], keys: Sequence[Key], key: Index, incom
         keys, key, incoming: incoming bar i belongs to `keys[key[i]]`.
     """
     held = [windows[k] for k in keys]
-    firsts = np.full(len(keys), FOREVER)
-    np.minimum.at(firsts, key, incoming["ts"])
+    firsts, _ = extents(key, incoming["ts"], len(keys))
     cuts = [w.from_context_of(first) for w, first in zip(held, firsts.tolist(), strict=True)]
     tails = [w.bars[cut:] for w, cut in zip(held, cuts, strict=True)]
 
@@ -208,9 +217,7 @@ def _spans(
 ) -> list[Span]:
     """Where stored events may have to go; bars that only continue a series leave none."""
     touched = np.append(np.flatnonzero(changed), affected)
-    first, last = np.full(len(keys), FOREVER), np.full(len(keys), ALWAYS)
-    np.minimum.at(first, owner[touched], bars["ts"][touched])
-    np.maximum.at(last, owner[touched], bars["ts"][touched])
+    first, last = extents(owner[touched], bars["ts"][touched], len(keys))
     newest = (int(w.bars["ts"][-1]) if len(w.bars) else ALWAYS for w in held)
     return [
         Span(*key, f, t)

@@ -107,15 +107,11 @@ class Tape:
     async def compact_marks(self) -> None:
         await self._pool.execute(self._sql["compact_marks"])
 
-    async def end_stuck_transactions(self, application: str, older_than_s: float) -> int:
-        ended: int = await self._pool.fetchval(self._sql["end_stuck_transactions"], application, older_than_s)
-        return ended
-
     async def _lock(
         self, connection: Any, analysis: Analysis, expected: Mapping[str, Version]
     ) -> dict[str, Version]:
         """Lock the symbols to be changed in one order for all, and return the versions they will have."""
-        symbols = sorted({symbol for symbol, _ in analysis.first_changes()})
+        symbols = sorted({symbol for symbol, _ in analysis.extents("ts")})
         if any(symbol not in expected for symbol in symbols):
             await connection.execute(self._sql["add_symbols"], symbols)
         locked = await connection.fetch(self._sql["lock_symbols"], symbols)
@@ -146,7 +142,7 @@ class Tape:
             await connection.execute(self._sql["retract_events"], *gone)
         if analysis.appeared:
             await connection.execute(self._sql["store_events"], *zip(*analysis.appeared, strict=True))
-        marks = [(*key, ts) for key, ts in sorted(analysis.first_changes().items())]
+        marks = [(*key, first) for key, (first, _) in sorted(analysis.extents("ts").items())]
         await connection.execute(self._sql["mark"], *zip(*marks, strict=True))
 
 

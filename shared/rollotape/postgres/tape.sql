@@ -93,9 +93,3 @@ WITH taken AS (
 )
 INSERT INTO dirty_symbols (symbol, timeframe, first_ts)
 SELECT symbol, timeframe, min(first_ts) FROM taken GROUP BY symbol, timeframe;
-
--- name: end_stuck_transactions
--- A worker that was stopped while it held locks is seen by no timeout; its successors end its transaction.
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid()
-  AND xact_start < now() - make_interval(secs => $2);
