@@ -1,0 +1,5 @@
+"""`python -m api_gateway` is `api-gateway`."""
+
+from api_gateway.main import run
+
+run()

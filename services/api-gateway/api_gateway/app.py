@@ -1,0 +1,81 @@
+"""The application: its paths, each also under /api/v1, its layers and its description."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api_gateway import openapi, problems
+from api_gateway.backends import Backends
+from api_gateway.envelope import Envelope
+from api_gateway.routes import bars, operations, vsa
+from rollotape import __version__
+from rollotape.settings import Settings
+
+_ABOUT = """
+Bars in, volume-spread events out. Every path is also answered under `/api/v1`.
+
+Lists are comma-separated and repeatable. Unknown parameters, repeated ones and values out of range are
+refused by name (422), never replaced. Errors are `application/problem+json`. Times are RFC 3339, UTC. Numbers
+that nobody knows are null. Lists come as CSV with `format=csv` or `Accept: text/csv`: same filters, same
+order; `Link` leads to the next page.
+"""
+
+
+class Gateway(FastAPI):
+    """FastAPI for routing and description; bodies are ready bytes."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.completed(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(settings: Settings) -> Gateway:
+    """The gateway over the servers that `settings` name; nothing is opened before the first request."""
+    app = Gateway(
+        title="Rollo Tape",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=_lifespan,
+        openapi_url=None,  # ours are ready bytes with an ETag
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.servers = Backends(settings)
+    app.add_middleware(Envelope)
+    problems.handle_all(app)
+    operations.add_to(app, "", documented=True)
+    operations.add_to(app, "/api/v1", documented=False)
+    for prefix, tag in (("/api", "market data"), ("/api/v1", "the same under /api/v1")):
+        bars.add_to(app, prefix, tag)
+        vsa.add_to(app, prefix, tag)
+    return app
+
+
+def create_ops_app(gateway: Gateway) -> FastAPI:
+    """What only the operator asks for, on a port of its own."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.state.servers = gateway.state.servers
+    app.add_middleware(Envelope)
+    problems.handle_all(app)
+    operations.add_ops_to(app)
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """OpenAPI of the gateway, without any server behind it."""
+    return create_app(Settings(redis_url="redis://localhost", database_url="postgresql://localhost/rollo")).openapi()
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await app.state.servers.close()
+
+
+def _operation_id(route: APIRoute) -> str:
+    """`get_bars`, `get_bars_v1`: names that survive a rename of the path."""
+    return route.name + ("_v1" if route.path.startswith("/api/v1/") else "")

@@ -1,0 +1,183 @@
+"""The servers behind the gateway: opened when first needed, found again by themselves after an outage."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+import structlog
+from redis.asyncio import Redis
+
+from api_gateway import problems
+from rollotape.errors import Unavailable
+from rollotape.postgres import market
+from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.settings import Settings
+from rollotape.streams.producer import Producer
+
+if TYPE_CHECKING:  # asyncpg's classes are generic in their stubs only
+    from asyncpg.pool import Pool
+
+_ACQUIRE_S = 5.0
+_REOPEN_AFTER_S = 1.0
+_CHECK_S = 2.0
+_GIVE_UP_S = 5.0
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Postgres:
+    """Runs readers on pooled connections. The gateway starts and goes on while PostgreSQL is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
+        self._closed_until = 0.0
+
+    async def run(self, work: "Callable[[market.Connection], Awaitable[T]]") -> T:
+        """What `work`, which only reads, makes of a connection.
+
+        Raises:
+            Problem: 503, PostgreSQL is away; the reason is in the log.
+        """
+        try:
+            return await self._retried(work)
+        except Unavailable as error:
+            log.warning("postgres_away", error=str(error))
+            raise problems.unavailable("PostgreSQL") from error
+
+    async def _retried(self, work: "Callable[[market.Connection], Awaitable[T]]") -> T:
+        """A connection that broke while it lay in the pool says nothing about the server: try a new one."""
+        try:
+            return await self._once(work)
+        except Unavailable as error:
+            if self._pool is None or not isinstance(error.__cause__, _BROKEN):
+                raise
+            await self._pool.expire_connections()
+            return await self._once(work)
+
+    async def _once(self, work: "Callable[[market.Connection], Awaitable[T]]") -> T:
+        pool = await self._open()
+        with unavailable("postgres"):
+            try:
+                async with pool.acquire(timeout=_ACQUIRE_S) as connection:
+                    return await work(connection)
+            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+                raise Unavailable(f"postgres: not migrated, run `rollo migrate`: {error}") from error
+
+    async def _open(self) -> "Pool":
+        if self._pool is not None:
+            return self._pool
+        async with self._opening:
+            if self._pool is None:
+                await self._try_open()
+        assert self._pool is not None
+        return self._pool
+
+    async def _try_open(self) -> None:
+        """At most one try a second: who waits for a dead address must not make a queue."""
+        if time.monotonic() < self._closed_until:
+            raise Unavailable("postgres: could not be reached a moment ago")
+        try:
+            self._pool = await open_pool(self._settings, service="api-gateway")
+        except Unavailable:
+            self._closed_until = time.monotonic() + _REOPEN_AFTER_S
+            raise
+
+    async def check(self) -> bool:
+        """Whether PostgreSQL answers now."""
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                await self._retried(lambda connection: connection.fetchval("SELECT 1"))
+        except (Unavailable, TimeoutError) as error:
+            log.warning("postgres_away", error=str(error))
+            return False
+        return True
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+
+
+_BROKEN = (
+    ConnectionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+)
+
+
+class Streams:
+    """The Redis that keeps the streams, as far as the gateway writes to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
+        self._producer = Producer(self._redis, give_up_s=_GIVE_UP_S)
+
+    async def now_ms(self) -> int:
+        """The clock that entry ids are made of, and bars are judged by."""
+        try:
+            with unavailable("redis"):
+                seconds, microseconds = await self._redis.time()
+        except Unavailable as error:
+            raise _away(error) from error
+        return int(seconds) * 1_000 + int(microseconds) // 1_000
+
+    async def send(self, messages: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Append (stream, payload) pairs; the entry ids in the same order.
+
+        Raises:
+            Problem: 503; a part may have been sent, and sending it again changes nothing.
+        """
+        try:
+            return await self._producer.send_many(messages)
+        except Unavailable as error:
+            raise _away(error) from error
+
+    async def check(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                await self.now_ms()
+        except (problems.Problem, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+def _away(error: Unavailable) -> problems.Problem:
+    log.warning("redis_away", error=str(error))
+    return problems.unavailable("Redis")
+
+
+class Backends:
+    """What a handler may ask for."""
+
+    NAMES = ("PostgreSQL", "Redis")
+
+    def __init__(self, settings: Settings) -> None:
+        self.postgres = Postgres(settings)
+        self.streams = Streams(settings)
+        self._partitions: int | None = None
+
+    async def partitions(self) -> int:
+        """P of the installation; asked once, because it never changes."""
+        if self._partitions is None:
+            self._partitions = await self.postgres.run(market.partitions)
+        if self._partitions is None:
+            raise problems.unavailable("An installed database (`rollo migrate`)")
+        return self._partitions
+
+    async def away(self) -> list[str]:
+        """Names of the servers that do not answer now."""
+        answered = await asyncio.gather(self.postgres.check(), self.streams.check())
+        return [name for name, here in zip(self.NAMES, answered, strict=True) if not here]
+
+    async def close(self) -> None:
+        await self.streams.close()
+        await self.postgres.close()

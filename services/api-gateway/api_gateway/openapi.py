@@ -1,0 +1,78 @@
+"""OpenAPI where it has to be said by hand: problem documents, CSV, headers, bodies that we read ourselves."""
+
+from typing import Any
+
+from api_gateway import problems
+from api_gateway.answers import ProblemDocument
+from rollotape.events import Bar
+
+_REF = "#/components/schemas/{model}"
+
+Responses = dict[int | str, dict[str, Any]]
+
+HEADERS: dict[str, Any] = {
+    "X-Request-Id": {
+        "description": "The client's own id where it is 1 to 64 of A-Z a-z 0-9 . _ -, else a new one.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "Cache-Control": {"required": True, "schema": {"type": "string"}},
+    "ETag": {"required": True, "schema": {"type": "string", "pattern": '^W/"[0-9a-f]+"$'}},
+    "Vary": {"required": True, "schema": {"type": "string"}},
+    "Link": {"description": 'rel="next": the next page, where there is one.', "schema": {"type": "string"}},
+    "Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "Allow": {"required": True, "schema": {"type": "string"}},
+}
+_ALWAYS = ("X-Request-Id", "Cache-Control")
+
+
+def headers(*names: str) -> dict[str, Any]:
+    """References to the headers of an answer; two of them are on every answer."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*_ALWAYS, *names)}
+
+
+UNCHANGED = {"description": "The client has this answer already", "headers": headers("ETag", "Vary")}
+
+
+def listed(*statuses: int) -> Responses:
+    """Answers of a list: JSON by the route's model, CSV beside it, 304, and its problems."""
+    csv = {"text/csv": {"schema": {"type": "string"}}}
+    good = {"headers": headers("ETag", "Vary", "Link"), "content": csv}
+    return failing(400, 422, 503, *statuses) | {200: good, 304: UNCHANGED}
+
+
+def plain(*statuses: int) -> Responses:
+    """Answers of a route whose only good answer is 200."""
+    return failing(422, *statuses) | {200: {"headers": headers()}}
+
+
+def failing(*statuses: int) -> Responses:
+    """Problems of a route, those that any route may have included."""
+    return {status: _problem(problems.CATALOGUE[status]) for status in sorted({*statuses, 405, 500})}
+
+
+def _problem(kind: problems.Kind) -> dict[str, Any]:
+    extra = {405: ("Allow",), 503: ("Retry-After",)}.get(kind.status, ())
+    schema = {"$ref": _REF.format(model="Problem")}
+    return {
+        "description": f"{kind.title} (`{kind.slug}`)",
+        "headers": headers(*extra),
+        "content": {problems.MEDIA_TYPE: {"schema": schema}},
+    }
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """The framework's document with the components that only this module refers to."""
+    components = document.setdefault("components", {})
+    components["headers"] = HEADERS
+    schemas = components.setdefault("schemas", {})
+    schemas["Problem"] = _schema(ProblemDocument, schemas)
+    schemas["Bar"] = _schema(Bar, schemas)
+    return document
+
+
+def _schema(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a model, the models within it put beside it."""
+    said: dict[str, Any] = model.model_json_schema(ref_template=_REF)
+    schemas |= said.pop("$defs", {})
+    return said

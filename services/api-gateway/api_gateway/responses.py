@@ -1,0 +1,115 @@
+"""Ready bytes as answers: JSON or CSV, with an ETag, 304, compression and the caching rules of the API."""
+
+import asyncio
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+import orjson
+from fastapi import Request, Response
+
+DATA = "private, max-age=60, stale-while-revalidate=300"
+NO_STORE = "no-store"
+VARY = "Accept, Accept-Encoding, Authorization"
+
+JSON_TYPE = "application/json"
+CSV_TYPE = "text/csv; charset=utf-8"
+
+_WORTH_COMPRESSING = 1_024
+_WORTH_A_THREAD = 64 * 1_024
+_LEVEL = 5  # twice as fast as 9, and within 3 % of its size on bars
+
+Form = Literal["json", "csv"]
+
+
+def dumps(value: Any) -> bytes:
+    """JSON with times in RFC 3339, UTC written as Z."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """CSV with one header line; null is empty, times and truth values as in JSON."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value
+
+
+def instant(when: datetime) -> str:
+    """RFC 3339 in UTC, as `dumps` writes it."""
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def form(request: Request, wanted: Form | None) -> Form:
+    """`format=` where given, else CSV when `Accept` likes it better than JSON."""
+    if wanted is not None:
+        return wanted
+    liking = _liking(request.headers.get("accept", ""))
+    return "csv" if liking.get("text/csv", 0.0) > liking.get(JSON_TYPE, 0.0) else "json"
+
+
+async def data(
+    request: Request, body: bytes, *, media_type: str = JSON_TYPE, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer made of stored data.
+
+    The ETag is a hash of the body for now: it spares the network, not yet the database (generations will).
+    """
+    etag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
+    said = {"Cache-Control": DATA, "Vary": VARY, "ETag": etag, **(headers or {})}
+    if _known(etag, request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=said)
+    body, encoding = await _compressed(request, body)
+    return Response(body, 200, said | encoding, media_type)
+
+
+def fresh(body: bytes, *, status: int = 200, media_type: str = JSON_TYPE) -> Response:
+    """An answer about this very moment, not to be kept."""
+    return Response(body, status, {"Cache-Control": NO_STORE}, media_type)
+
+
+async def _compressed(request: Request, body: bytes) -> tuple[bytes, dict[str, str]]:
+    liking = _liking(request.headers.get("accept-encoding", ""))
+    if len(body) < _WORTH_COMPRESSING or liking.get("gzip", liking.get("*", 0.0)) <= 0.0:
+        return body, {}
+    encoding = {"Content-Encoding": "gzip"}
+    if len(body) < _WORTH_A_THREAD:
+        return gzip.compress(body, _LEVEL, mtime=0), encoding
+    return await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0), encoding
+
+
+def _known(etag: str, if_none_match: str) -> bool:
+    """Weak comparison (RFC 9110, 8.8.3.2): the W/ does not count."""
+    opaque = etag.removeprefix("W/")
+    given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return opaque in given or given == ["*"]
+
+
+def _liking(header: str) -> dict[str, float]:
+    """Names of an `Accept`-like header with their weights; a weight that is no number counts as 1."""
+    found = {}
+    for part in header.lower().split(","):
+        name, *parameters = (p.strip() for p in part.split(";"))
+        if name:
+            found[name] = next((_weight(p[2:]) for p in parameters if p.startswith("q=")), 1.0)
+    return found
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
