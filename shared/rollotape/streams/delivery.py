@@ -17,7 +17,7 @@ from rollotape.streams.subscriber import PartitionSubscriber, Plan, register, un
 
 __all__ = ["Delivery", "Entry", "Handler", "Standing", "Weigh"]
 
-GRACE_S = 8.0
+GRACE_S = 6.0
 """A batch that runs when its partition is given up has this long to finish."""
 ALIVE_S = 120.0
 """Longer than any single attempt may take: its statements and transactions have far shorter limits."""

@@ -71,6 +71,7 @@ class Leaseholder:
         self._owned: set[int] = set()
         self._target: frozenset[int] = frozenset()
         self._valid_until = 0.0
+        self._left = False
         self._rows = asyncio.Lock()
         self._moved = asyncio.Event()
 
@@ -80,21 +81,22 @@ class Leaseholder:
         return self._target
 
     async def run(self) -> None:
-        """Until cancelled. Call `leave` afterwards."""
+        """Until cancelled, or until it has left."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._beat_on())
             tasks.create_task(self._move_on())
 
     async def leave(self) -> None:
-        """Stop working, then free the leases at once for the others."""
+        """Stop working, for good, then free the leases at once for the others."""
+        self._left = True
         self._aim(frozenset())
         await self._hold(())
         with suppress(Unavailable, TimeoutError):  # they expire by themselves
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(2.0), self._rows:
                 await self._table.retire()
 
     async def _beat_on(self) -> None:
-        while True:
+        while not self._left:
             hungry = False
             try:
                 hungry = await self._beat()
@@ -110,6 +112,8 @@ class Leaseholder:
         """Renew, then give up the surplus or grab what is missing; whether something is still missing."""
         started = time.monotonic()
         async with asyncio.timeout(self._lease_s / 2), self._rows:
+            if self._left:
+                return False
             live = await self._table.beat()
             owned = await self._table.renew()
             share = fair_share(self._replica, live, self._partitions)
@@ -122,6 +126,8 @@ class Leaseholder:
         return len(self._target) < share
 
     def _aim(self, target: frozenset[int]) -> None:
+        if self._left:
+            target = frozenset()  # an answer that was still under way
         if target != self._target:
             self._target = target
             self._moved.set()

@@ -1,0 +1,322 @@
+"""What every worker shares: settings, guards, connections, health, leases, and a stop that loses nothing.
+
+A worker's start file is then one function:
+
+    async def start(service: Service) -> None:
+        service.deliver("bars", handler)
+        service.every(5.0, sweep)
+
+    def run() -> None:
+        rollotape.service.run("detector", start)
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NoReturn, TypeVar, cast
+
+import asyncpg
+import redis.exceptions
+import structlog
+from faststream.asgi import AsgiFastStream
+from faststream.redis import RedisBroker
+from redis.asyncio import Redis
+
+from rollotape import logs, metrics
+from rollotape import settings as configuration
+from rollotape.errors import Refused, Unavailable
+from rollotape.health import Health, make_app, serve
+from rollotape.postgres.floors import Floors
+from rollotape.postgres.leases import Leases
+from rollotape.postgres.pool import open_pool
+from rollotape.postgres.watchdog import end_stale_transactions
+from rollotape.settings import Settings
+from rollotape.streams.backoff import Backoff, is_outage
+from rollotape.streams.broker import guard_policy, make_broker
+from rollotape.streams.delivery import Delivery, Handler, Weigh
+from rollotape.streams.janitor import Janitor
+from rollotape.streams.leases import Leaseholder, unique_name
+from rollotape.streams.producer import Producer
+
+PATIENCE_S = 60.0
+"""How long a start waits for Redis, PostgreSQL and its schema."""
+OPS_CONNECTIONS = 2
+"""Heartbeats and health checks have connections of their own: busy handlers must not cost a lease."""
+
+T = TypeVar("T")
+Job = Callable[[], Awaitable[object]]
+
+log = structlog.get_logger()
+
+
+class Service:
+    """A running worker, as its start function sees it."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        broker: RedisBroker,
+        pool: "asyncpg.Pool[Any]",
+        ops_pool: "asyncpg.Pool[Any]",
+        partitions: int,
+        health: Health,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.broker = broker
+        self.pool = pool
+        """Times are integer microseconds, dates integer days; see `open_pool`."""
+        self.ops_pool = ops_pool
+        self.partitions = partitions
+        """P of this installation."""
+        self.redis: Redis = cast("Redis", broker.config.broker_config.connection.client)
+        self.producer = Producer(self.redis)
+        self._health = health
+        self._leaseholders: list[Leaseholder] = []
+        self._tasks: list[asyncio.Task[NoReturn]] = []
+
+    def deliver(self, kind: str, handler: Handler, *, weigh: Weigh | None = None) -> Delivery:
+        """Deliver this replica's share of the partitions of `kind` to `handler`, from now on."""
+        delivery = Delivery(self.broker, kind, self.name, handler, self.settings, weigh=weigh)
+        owner = unique_name(self.settings.instance)
+        leaseholder = Leaseholder(
+            Leases(self.ops_pool, self.name, owner, self.settings.lease_s),
+            delivery.hold,
+            service=self.name,
+            replica=owner,
+            partitions=self.partitions,
+            lease_s=self.settings.lease_s,
+        )
+        self._leaseholders.append(leaseholder)
+        self._always(f"leases of {kind}", leaseholder.run)
+        self.every(5.0, delivery.standings)
+        self._health.alive_when(f"delivery of {kind}", delivery.alive)
+        self._health.ready_when(f"groups of {kind}", lambda: _delivering(delivery))
+        return delivery
+
+    def every(self, seconds: float, job: Job) -> None:
+        """Run a job again and again. One that fails is logged, and runs at its next turn."""
+
+        async def turns() -> NoReturn:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await job()
+                except Exception as error:
+                    away = isinstance(error, Unavailable) or is_outage(error)
+                    log.warning("job_failed", job=_name_of(job), reason=repr(error), exc_info=not away)
+
+        self._always(_name_of(job), turns)
+
+    def _always(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """A task that must never end: it is started again, and while it is down the process is not alive."""
+
+        async def again() -> NoReturn:
+            backoff = Backoff()
+            while True:
+                try:
+                    await run()
+                except Exception:
+                    log.exception("task_failed", task=name)
+                await asyncio.sleep(backoff.delay_s())
+
+        task = asyncio.create_task(again(), name=name)
+        self._tasks.append(task)
+        self._health.alive_when(name, lambda: not task.done())
+
+    async def _leave(self) -> None:
+        """Finish running batches and give the partitions back, then end everything else."""
+        await asyncio.gather(*(leaseholder.leave() for leaseholder in self._leaseholders))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks, timeout=1.0)
+
+
+Start = Callable[[Service], Awaitable[None]]
+
+
+def run(name: str, start: Start) -> None:
+    """Run a worker until SIGTERM or SIGINT. Exit code 2: refused to start; 1: what it needs is away."""
+    try:
+        settings = configuration.load()
+        logs.configure(name, settings.instance, settings.log_level)
+        # A batch makes tens of thousands of objects that live for moments: collecting after every 700 of
+        # them, as Python does by default, doubles the cost of reading an entry.
+        gc.set_threshold(50_000, 20, 100)
+        asyncio.run(_main(name, settings, start))
+    except Refused as refused:
+        print(f"{name}: {refused}", file=sys.stderr)
+        sys.exit(2)
+    except Unavailable as away:
+        print(f"{name}: gave up after {PATIENCE_S:g} s: {away}", file=sys.stderr)
+        sys.exit(1)
+
+
+async def _main(name: str, settings: Settings, start: Start) -> None:
+    stop, health = _stop_signal(), Health()
+    broker = make_broker(settings, service=name)
+    app = make_app(broker, health)
+    async with serve(app, settings.ops_host, settings.ops_port):
+        running = asyncio.create_task(_serve_until(stop, name, settings, start, app, broker, health))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if health.phase == "starting":
+            running.cancel()  # told to stop while waiting for Redis or PostgreSQL
+        stopped.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def _serve_until(
+    stop: asyncio.Event,
+    name: str,
+    settings: Settings,
+    start: Start,
+    app: AsgiFastStream,
+    broker: RedisBroker,
+    health: Health,
+) -> None:
+    async with (
+        _connected(app, broker),
+        _pool(settings, name, raw_times=True) as pool,
+        _pool(settings, name, raw_times=False, size=OPS_CONNECTIONS) as ops_pool,
+    ):
+        partitions = await _patiently(lambda: _installed(ops_pool))
+        service = Service(name, settings, broker, pool, ops_pool, partitions, health)
+        try:
+            _look_after(service)
+            health.ready_when("postgres", lambda: ops_pool.fetchval("SELECT 1"))
+            health.ready_when("redis", service.redis.ping)
+            await start(service)
+            gc.freeze()
+            health.phase = None
+            log.info("started", partitions=partitions)
+            await stop.wait()
+        finally:
+            health.phase = "stopping"
+            log.info("stopping")
+            await service._leave()
+    log.info("stopped")
+
+
+def _look_after(service: Service) -> None:
+    """Jobs of every worker; the janitor's lock lets one of them work at a time."""
+    settings = service.settings
+    janitor = Janitor(
+        service.redis,
+        Floors(service.ops_pool),
+        partitions=service.partitions,
+        retention_s=settings.stream_retention_s,
+    )
+
+    async def trim() -> None:
+        await janitor.run_once()
+
+    async def watch() -> None:
+        await end_stale_transactions(service.ops_pool, settings.watchdog_s)
+
+    async def measure_delay() -> None:
+        asked = time.perf_counter()
+        await asyncio.sleep(0.01)
+        metrics.LOOP_DELAY.set(max(0.0, time.perf_counter() - asked - 0.01))
+
+    service.every(settings.janitor_every_s, trim)
+    service.every(max(1.0, settings.watchdog_s / 6), watch)
+    service.every(1.0, measure_delay)
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(130)  # asked twice: what was not finished is pending and comes again
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+    return stop
+
+
+@asynccontextmanager
+async def _connected(app: AsgiFastStream, broker: RedisBroker) -> AsyncIterator[None]:
+    """FastStream's application between its start and its stop; returns when Redis answers and may be used."""
+    redis_client = await broker.connect()
+
+    async def ask() -> None:
+        await redis_client.ping()
+        await guard_policy(redis_client)
+
+    try:
+        await _patiently(ask)
+        await app.start()
+        yield
+    finally:
+        await app.stop()
+
+
+@asynccontextmanager
+async def _pool(
+    settings: Settings, name: str, *, raw_times: bool, size: int | None = None
+) -> "AsyncIterator[asyncpg.Pool[Any]]":
+    pool = await _patiently(lambda: open_pool(settings, service=name, raw_times=raw_times, size=size))
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(1.0):
+                await pool.close()
+        except Exception:  # a connection that hangs must not hold up the stop
+            pool.terminate()
+
+
+async def _installed(pool: "asyncpg.Pool[Any]") -> int:
+    """P of this installation."""
+    with suppress(asyncpg.UndefinedTableError):
+        partitions: int | None = await pool.fetchval("SELECT partitions FROM installation")
+        if partitions is not None:
+            return partitions
+    raise Unavailable("the database has no schema yet: run `rollo migrate`")
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """The first answer that is no outage; what is away at the start may be starting, too.
+
+    Raises:
+        Unavailable: nothing came of it for `PATIENCE_S`.
+        Refused: a login was rejected; waiting would not help.
+    """
+    deadline, backoff = time.monotonic() + PATIENCE_S, Backoff()
+    while True:
+        try:
+            return await attempt()
+        except redis.exceptions.AuthenticationError as error:
+            raise Refused(f"ROLLO_REDIS_URL: Redis rejects the login: {error}") from None
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise Refused(f"ROLLO_DATABASE_URL: PostgreSQL rejects the login: {error}") from None
+        except Exception as error:
+            if not (isinstance(error, Unavailable | asyncpg.InvalidCatalogNameError) or is_outage(error)):
+                raise
+            if time.monotonic() >= deadline:
+                raise Unavailable(str(error)) from error
+            log.info("waiting", reason=str(error))
+            await asyncio.sleep(backoff.delay_s())
+
+
+async def _delivering(delivery: Delivery) -> None:
+    """Raise unless every held partition has its group and its last turn went well."""
+    if failures := delivery.failures():
+        raise Unavailable("; ".join(f"{stream}: {reason}" for stream, reason in failures.items()))
+    missing = [s.stream for s in await delivery.standings() if not s.group_exists]
+    if missing:
+        raise Unavailable(f"no group on {', '.join(missing)}")
+
+
+def _name_of(job: Job) -> str:
+    return getattr(job, "__qualname__", repr(job)).rpartition(".")[2]
