@@ -83,15 +83,17 @@ class Children:
         self._tell(f"+{child.pid} {int(stop_signal)}")
         return child
 
-    def stop(self, child: Child, within_s: float = 10.0) -> None:
-        """Ask the child to stop, wait, then kill it; harmless when it has ended already."""
-        if child.alive:
+    def stop(self, *children: Child, within_s: float = 10.0) -> None:
+        """Ask them all to stop, wait, then kill who is left; harmless when they have ended already."""
+        for child in children:
             child.send_signal(child.stop_signal)
+        deadline = time.monotonic() + within_s
+        for child in children:
             try:
-                child.wait(within_s)
+                child.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 self.kill(child)
-        self.forget(child)
+            self.forget(child)
 
     def kill(self, child: Child) -> None:
         """Kill the child and what shares its session's process group, at once."""
@@ -108,8 +110,7 @@ class Children:
 
     def close(self) -> None:
         """Stop whatever still runs, and let the guardian go."""
-        for child in reversed(list(self._running.values())):
-            self.stop(child)
+        self.stop(*reversed(self._running.values()))
         with contextlib.suppress(BrokenPipeError):
             assert self._guardian.stdin
             self._guardian.stdin.close()

@@ -30,6 +30,11 @@ class Program:
     tree: Path | None = None
     """A wheel's folder; None where the system's packages keep it in a place that everybody can reach."""
 
+    @property
+    def title(self) -> str:
+        """Name and version, like "valkey-server 9.1.2"."""
+        return f"{self.path.name} {'.'.join(map(str, self.version))}"
+
 
 @cache
 def redis_programs() -> tuple[Program, ...]:

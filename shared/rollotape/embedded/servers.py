@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rollotape.embedded.children import Children, running
 from rollotape.embedded.postgres import Postgres
@@ -127,6 +128,21 @@ class Servers:
     def pids(self) -> dict[str, int]:
         """Process numbers of our servers that run now, by "streams", "cache" and "postgres"."""
         return {name: server.pid for name, server in self._ours.items() if server.pid is not None}
+
+    @property
+    def summary(self) -> str:
+        """What runs where, without passwords: "Valkey 9.1.2 on 127.0.0.1:40001 (streams), ..."."""
+        urls = dict(zip(VARIABLES, asdict(self.urls).values(), strict=True))
+        places = {name: urlsplit(url).netloc.rpartition("@")[2] for name, url in urls.items()}
+        programs = {name: server.program.title for name, server in self._ours.items()}
+        return ", ".join(f"{programs.get(n, 'given server')} on {place} ({n})" for n, place in places.items())
+
+    def revive(self) -> list[str]:
+        """Start those of ours that have ended by themselves; their names."""
+        ended = [name for name, server in self._ours.items() if server.pid is None]
+        for name in ended:
+            self._ours[name].start()
+        return ended
 
     def kill_redis(self, role: Role = "streams") -> None:
         """SIGKILL, as a crash would."""

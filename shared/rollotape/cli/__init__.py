@@ -1,0 +1,70 @@
+"""The command `rollo`. What a command needs is imported when it runs, so that `rollo --help` is quick."""
+
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from rollotape import __version__
+
+COMMANDS = {
+    "demo": ("demo.demo", "Everything at once, with a simulated market: the quickest way to see something."),
+    "up": ("up.up", "Start servers and services on this machine; Ctrl-C stops them."),
+    "import": ("importing.import_bars", "Send the bars of CSV files into the streams."),
+    "verify": ("verify.verify", "Recompute every derived row from the inputs and compare."),
+    "export": ("export.export_table", "Write a table as CSV, in the order of its natural key."),
+    "dlq": ("dlq.app", "List, show, requeue or drop what could not be applied."),
+    "migrate": ("migrate.migrate", "Bring the database to the newest revision of the schema."),
+    "contracts": ("contracts.contracts", "Print the contracts of streams and HTTP for other programs."),
+}
+
+
+class Lazy(TyperGroup):
+    """Lists its commands by name and sentence; imports the one that is asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name, help=said) for name, (_, said) in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and _load(name), rest
+
+
+app = typer.Typer(cls=Lazy, no_args_is_help=True, add_completion=True, pretty_exceptions_show_locals=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def rollo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Rollo Tape: bars in through Redis Streams, volume-spread events out, PostgreSQL keeps the truth.
+
+    Every command that works on a stack takes --data DIR (or ROLLO_DATA, default .rollo) to address the one
+    that runs there; ROLLO_REDIS_URL and ROLLO_DATABASE_URL address any other.
+
+    Start with: rollo demo
+    """
+
+
+def main() -> None:
+    app(prog_name="rollo")
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = COMMANDS[name][0].partition(".")
+    found = getattr(import_module(f"rollotape.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)

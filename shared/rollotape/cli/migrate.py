@@ -1,0 +1,43 @@
+"""`rollo migrate`: bring the database to a revision of the schema."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollotape.cli import ends, stack
+from rollotape.postgres import migrate as schema
+
+
+def migrate(
+    to: Annotated[str, typer.Option(help="Revision to go up to, or `head`.")] = "head",
+    down: Annotated[
+        str | None, typer.Option(help="Revision to go back to, or `base`. Deletes what came after it.")
+    ] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Only print the statements, from nothing on.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --down: do not ask.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Directory of the running stack.")] = None,
+) -> None:
+    """Bring the database to the newest revision of the schema. `rollo up` does it by itself.
+
+    Safe to run from several places at once: one does it, the others wait and find it done.
+
+    Example: ROLLO_REDIS_URL=... ROLLO_DATABASE_URL=... rollo migrate
+    """
+    if sql:
+        typer.echo(schema.script(to=to))
+        return
+    if down is not None and not yes:
+        typer.confirm(f"Take the database back to {down} and lose what came after it?", abort=True)
+    done = ends.run(asyncio.to_thread(_migrate, data, to, down))
+    for revision in done.applied:
+        typer.echo(f"{'applied' if down is None else 'took back'} {revision}")
+    typer.echo(f"schema {done.revision}, {done.partitions} partitions" if done.revision else "no schema")
+
+
+def _migrate(data: Path | None, to: str, down: str | None) -> schema.Migrated:
+    settings = stack.database(data)
+    if down is not None:
+        return schema.downgrade(settings.database_url, to=down)
+    return schema.upgrade(settings.database_url, settings.partitions, to=to)
