@@ -347,7 +347,10 @@ def _where(column: Sequence[str], wrong: set[str]) -> set[int]:
 
 def _odd(table: dict[str, Sequence[Any]], i: int, line: int, when: str, surplus: list[str] | None) -> Odd:
     bar: dict[str, Any] = {"version": 1, **{name: column[i] for name, column in table.items()}}
-    bar["ts"] = when.strip() if isinstance(bar["ts"], str) else bar["ts"][0]
+    if isinstance(bar["ts"], str):
+        [bar["ts"]] = cells.numbers([when.strip()])  # a number in quotes could be taken for an instant
+    else:
+        bar["ts"] = bar["ts"][0]
     if surplus is not None:
         bar["surplus"] = surplus  # no field of a bar, so it is refused: its other values may be shifted
     return Odd(line, bar["symbol"], orjson.dumps(bar))
