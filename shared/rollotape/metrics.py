@@ -109,3 +109,4 @@ WINDOWS = Counter(
 WATCHDOG_ENDED = Counter(
     "rollo_watchdog_ended_transactions_total", "Transactions of our workers ended because they took too long"
 )
+WINDOW_BARS = Gauge("rollo_window_bars", "Bars that the detector keeps in memory")

@@ -1,0 +1,5 @@
+"""`python -m detector`."""
+
+from detector.main import run
+
+run()
