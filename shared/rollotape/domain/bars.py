@@ -221,7 +221,8 @@ def faults(candidate: Candidates, sessions: Sessions) -> list[Fault]:
     for field, reason, rule in _RULES:
         if rule(bar)[0]:
             value = bar[field][0].item()
-            found.append(Fault(field, f"{reason}, got {'no number' if value != value else value}"))
+            missing = value != value
+            found.append(Fault(field, "is missing or not a number" if missing else f"{reason}, got {value}"))
     return found
 
 
