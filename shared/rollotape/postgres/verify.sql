@@ -9,7 +9,7 @@ SELECT symbol FROM symbol_state WHERE $1::text[] IS NULL OR symbol = ANY($1::tex
 -- Every key that holds bars or events: an event whose bars are gone must be found, too.
 SELECT DISTINCT timeframe FROM (
     SELECT timeframe FROM bars WHERE symbol = $1 UNION ALL SELECT timeframe FROM vsa_events WHERE symbol = $1
-) k ORDER BY timeframe COLLATE "C";
+) k ORDER BY timeframe;
 
 -- name: bars
 SELECT ts, open, high, low, close, volume, revision, synthetic, hash, end_ts, session_date,
