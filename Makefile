@@ -1,0 +1,46 @@
+# Every target builds the virtual environment it needs, from requirements.lock, once.
+
+PYTHON ?=
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test check chaos bench lock
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Servers, services and a simulated market on this machine; Ctrl-C stops them
+	@$(BIN)/rollo demo $(ARGS)
+
+test: $(INSTALLED) ## Everything a change needs, on real servers, with the coverage gate
+	$(BIN)/python -m pytest -m "not bench" --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
+
+check: $(INSTALLED) ## Lint, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again
+	ROLLO_CHAOS=full $(BIN)/python -m pytest -m chaos $(ARGS)
+
+bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
+	$(BIN)/python -m pytest -m bench -s $(ARGS)
+
+lock: ## Write requirements.lock anew from pyproject.toml
+	rm -rf build/lock
+	"$$(.ci/find-python $(PYTHON))" -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra embedded --extra dev \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml --output-file build/lock/requirements
+	{ echo "# Written by make lock. Versions and hashes of everything, for Python 3.11 to 3.13."; \
+	  cat build/lock/requirements; } > requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@[ -x $(BIN)/python ] || "$$(.ci/find-python $(PYTHON))" -m venv $(VENV)
+	@echo "Installing what requirements.lock names into $(VENV); the first time takes a minute."
+	@$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
