@@ -57,6 +57,10 @@ class ApplyBars:
             await self._tape.commit(Changes(None, {}, [letter], None))
 
     async def _until_unmoved(self, intake: Intake, refused: Sequence[DeadLetter]) -> Counts:
+        if not len(intake.rows):
+            if refused:
+                await self._tape.commit(Changes(None, {}, refused, None))
+            return Counts()
         while True:
             try:
                 return await self._once(intake, refused)

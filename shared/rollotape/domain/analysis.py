@@ -153,7 +153,7 @@ def settle(windows: Mapping[Key, Window], keys: Sequence[Key], key: Index, incom
 
     Args:
         windows: for every key a window that covers its incoming bars.
-        keys, key, incoming: incoming bar i belongs to `keys[key[i]]`.
+        keys, key, incoming: incoming bar i belongs to `keys[key[i]]`; at least one.
     """
     held = [windows[k] for k in keys]
     firsts, _ = extents(key, incoming["ts"], len(keys))
