@@ -1,11 +1,12 @@
 """Starts the gateway: settings, guards, then HTTP on one port and operations on another."""
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 
 from api_gateway.app import create_app, create_ops_app
 from api_gateway.protocol import StrictH11
+from rollotape import health, logs
 from rollotape import settings as configuration
 from rollotape.errors import Refused
 from rollotape.settings import Settings
@@ -23,13 +25,15 @@ log = structlog.get_logger()
 
 
 def run() -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Exit code 2: refused to start."""
     try:
         settings = configuration.load()
         guard(settings)
+        logs.configure("api-gateway", settings.instance, settings.log_level)
         asyncio.run(serve(settings))
     except Refused as refused:
-        sys.exit(f"api-gateway: {refused}")
+        print(f"api-gateway: {refused}", file=sys.stderr)
+        sys.exit(2)
 
 
 def guard(settings: Settings) -> None:
@@ -61,24 +65,11 @@ def _is_loopback(host: str) -> bool:
 async def serve(settings: Settings) -> None:
     """Both ports, until a signal comes; requests in flight get ten seconds to end."""
     app = create_app(settings)
-    with (
-        _listening(settings.http_host, settings.http_port) as front_door,
-        _listening(settings.ops_host, settings.ops_port) as back_door,
-    ):
-        front, back = uvicorn.Server(_config(app)), _Quiet(_config(create_ops_app(app)))
-        log.info("listening", url=_url(front_door), ops_url=_url(back_door))
-        operations = asyncio.create_task(back.serve([back_door]))
-        await front.serve([front_door])
-        back.should_exit = True
-        await operations
-
-
-class _Quiet(uvicorn.Server):
-    """A server that leaves the signals to the other one of its process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    operations = cast(Any, create_ops_app(app))  # serve() is typed for workers and takes any ASGI application
+    with _listening(settings.http_host, settings.http_port) as listener:
+        async with health.serve(operations, settings.ops_host, settings.ops_port):
+            log.info("listening", url=_url(listener))
+            await uvicorn.Server(_config(app)).serve([listener])
 
 
 def _config(app: FastAPI) -> uvicorn.Config:
@@ -94,14 +85,14 @@ def _config(app: FastAPI) -> uvicorn.Config:
     )
 
 
-@contextlib.contextmanager
+@contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket: 0 takes a free port, and a taken one is a sentence instead of a trace."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2_048)
     except OSError as error:
-        raise Refused(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise Refused(f"ROLLO_HTTP_HOST, ROLLO_HTTP_PORT: cannot listen on {host}:{port}: {error}") from None
     with listener:
         yield listener
 

@@ -3,18 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
-from rollotape.errors import Fault, RolloError, Unavailable
+from rollotape.errors import RolloError, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
@@ -94,12 +91,6 @@ def unavailable(what: str) -> Problem:
     return Problem(UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
-def field_errors(location: str, error: ValidationError | RequestValidationError) -> list[FieldError]:
-    """What pydantic found, with the place of each finding in dotted form."""
-    details: Sequence[ErrorDetails | Any] = error.errors()
-    return [FieldError(location, short(".".join(map(str, d["loc"]))), d["msg"]) for d in details]
-
-
 def short(name: str) -> str:
     """A name as its sender wrote it, made printable and cut where the sender might be hostile."""
     text = name if name.isprintable() else ascii(name)
@@ -142,10 +133,6 @@ def answer(request: Request, problem: Problem) -> Response:
 def request_id(request: Request) -> str:
     """The id given to this request by `Envelope`, the outermost layer."""
     return str(request.scope.get("state", {}).get("request_id", ""))
-
-
-def of_faults(place: str, faults: Iterable[Fault]) -> list[FieldError]:
-    return [FieldError("body", f"{place}.{fault.field}", fault.reason) for fault in faults]
 
 
 def handle_all(app: FastAPI) -> None:

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api_gateway.problems import FieldError, field_errors, invalid, short
+from api_gateway.problems import FieldError, invalid, short
 from api_gateway.responses import Form
 from rollotape.domain.bars import TIMEFRAMES, symbol_is_valid, timeframe
 
@@ -164,7 +164,7 @@ def parse(model: type[Q], items: list[tuple[str, str]]) -> Q:
     try:
         asked = model.model_validate({n: v if n in model.LISTS else v[-1] for n, v in known.items()})
     except ValidationError as error:
-        raise invalid(errors + field_errors("query", error)) from None
+        raise invalid(errors + _wrong(error)) from None
     if errors:
         raise invalid(errors)
     return asked
@@ -189,6 +189,15 @@ def _parameter(name: str, said: dict[str, Any], required: bool) -> dict[str, Any
         del said["anyOf"]
     parameter = {"name": name, "in": "query", "required": required, "schema": said}
     return parameter | ({"description": description} if description else {})
+
+
+def _wrong(error: ValidationError) -> list[FieldError]:
+    """What pydantic found; an element of a list is named by its value, because the list has no places."""
+    found = []
+    for detail in error.errors(include_url=False, include_context=False):
+        got = "" if detail["type"] == "missing" else f", got {short(str(detail['input']))}"
+        found.append(FieldError("query", str(detail["loc"][0]), f"{detail['msg']}{got}"))
+    return found
 
 
 def _unknown(model: type[Query], name: str) -> FieldError:

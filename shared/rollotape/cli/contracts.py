@@ -20,7 +20,7 @@ class Document(StrEnum):
     openapi = "openapi"
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def contracts(
     document: Annotated[
         Document, typer.Argument(help="asyncapi: streams. schema: their messages. openapi: HTTP.")

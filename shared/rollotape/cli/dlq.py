@@ -27,7 +27,7 @@ app = typer.Typer(
     "Example: rollo dlq list --reason volume",
 )
 Data = Annotated[Path | None, typer.Option(help="Directory of the running stack.")]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="ID...", help="As `rollo dlq list` shows them.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", help="As `rollo dlq list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter (of --stream).")]
 Stream = Annotated[str | None, typer.Option(help="Only of this stream, like bars.3.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -45,7 +45,7 @@ def list_letters(
 
     Example: rollo dlq list --reason "must not be below low" --limit 10
     """
-    settings = ends.stack_of(data)
+    settings = ends.database_of(data)
     letters = ends.run(_newest(settings, reason, stream, limit))
     if as_json:
         typer.echo(orjson.dumps([asdict(letter) for letter in letters], option=orjson.OPT_INDENT_2).decode())
@@ -65,7 +65,7 @@ def show(
 
     Example: rollo dlq show 17
     """
-    letter = ends.run(_one(ends.stack_of(data), letter_id))
+    letter = ends.run(_one(ends.database_of(data), letter_id))
     if letter is None:
         ends.stop(f"there is no dead letter {letter_id}", ends.FAILURE)
     if as_json:
@@ -103,7 +103,7 @@ def drop(
 
     Example: rollo dlq drop --all --stream bars.3
     """
-    settings = ends.stack_of(data)
+    settings = ends.database_of(data)
     chosen = _chosen(ids, every, stream)
     if chosen is None:
         chosen = ends.run(_ids(settings, stream))

@@ -40,8 +40,17 @@ def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = l
 
 def stack_of(data: Path | None) -> Settings:
     """Settings of the stack that a command addresses; ends the command when there is none."""
+    return _or_stop(stack.address, data)
+
+
+def database_of(data: Path | None) -> Settings:
+    """The same for a command that needs PostgreSQL only."""
+    return _or_stop(stack.database, data)
+
+
+def _or_stop(find: Callable[[Path | None], Settings], data: Path | None) -> Settings:
     try:
-        return stack.address(data)
+        return find(data)
     except Refused as error:
         stop(str(error), USAGE)
 

@@ -37,7 +37,7 @@ def export_table(
 
     Example: rollo export vsa_events --out events.csv.gz
     """
-    settings = ends.stack_of(data)
+    settings = ends.database_of(data)
     try:
         rows = ends.run(_export(settings, table, out), interrupted=lambda: "stopped; no file was written")
     except BrokenPipeError:  # whoever read standard output has seen enough

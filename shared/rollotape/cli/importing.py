@@ -33,12 +33,12 @@ COUNTED_AT_ONCE = 50_000
 
 
 def import_bars(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV files, plain or gzipped.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files, plain or gzipped.")],
     timeframe: Annotated[
-        str | None, typer.Option(help="Of all bars in the files: 1m 5m 15m 30m 1h 4h 1d 1w. [default: 1d]")
+        str | None, typer.Option(help="Of all bars in the files: 1m 5m 15m 30m 1h 4h 1d 1w. 1d unless given.")
     ] = None,
     revision: Annotated[
-        int | None, typer.Option(min=0, help="Higher than before where a file restates bars. [default: 0]")
+        int | None, typer.Option(min=0, help="Higher than before where a file restates bars. 0 unless given.")
     ] = None,
     symbol: Annotated[
         str | None, typer.Option(help="For files of one symbol without a column for it.")
@@ -52,7 +52,7 @@ def import_bars(
     wait: Annotated[bool, typer.Option("--wait", help="Until everything sent is derived.")] = False,
     refused: Annotated[
         Path | None,
-        typer.Option(help="Where refused rows and their reasons go. [default: <file>.refused.csv, here]"),
+        typer.Option(help="Where refused rows and their reasons go. Unless given: <file>.refused.csv, here."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the running stack.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,

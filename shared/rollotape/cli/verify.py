@@ -36,7 +36,7 @@ def verify(
     if symbols and sample:
         ends.stop("say --symbols or --sample, not both", ends.USAGE)
     chosen = sorted({s.strip().upper() for part in symbols for s in part.split(",")}) if symbols else None
-    report = ends.run(_verify(ends.stack_of(data), chosen, sample))
+    report = ends.run(_verify(ends.database_of(data), chosen, sample))
     if as_json:
         typer.echo(orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2).decode())
     else:

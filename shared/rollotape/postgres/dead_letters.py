@@ -92,7 +92,7 @@ async def store(connection: Connection, letters: Sequence[DeadLetter]) -> None:
 async def newest(
     database: Database, *, reason: str | None = None, stream: str | None = None, limit: int = 50
 ) -> list[Summary]:
-    """Newest first; `reason` is any part of a reason, in any case."""
+    """Newest first; `reason` is any part of a reason or field name, in any case."""
     rows = await database.fetch(queries("dead_letters")["newest"], reason, stream, limit)
     return [Summary(**row) for row in rows]
 

@@ -11,11 +11,11 @@ FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[]::jsonb
 ON CONFLICT (stream, entry_id, row, sha256) DO NOTHING
 
 -- name: newest
--- Newest first, because whoever looks has just broken something. $1 is part of a reason, $2 a stream;
+-- Newest first, because whoever looks has just broken something. $1 is part of a field name or reason, $2 a stream;
 -- null does not filter.
 SELECT id, stream, entry_id, row, service, fields, reasons, length(payload) AS payload_bytes, arrived_at
 FROM dead_letters
-WHERE ($1::text IS NULL OR EXISTS (SELECT FROM unnest(reasons) AS r WHERE strpos(lower(r), lower($1)) > 0))
+WHERE ($1::text IS NULL OR EXISTS (SELECT FROM unnest(fields || reasons) AS r WHERE strpos(lower(r), lower($1)) > 0))
   AND ($2::text IS NULL OR stream = $2)
 ORDER BY id DESC
 LIMIT $3
