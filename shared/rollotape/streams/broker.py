@@ -84,9 +84,10 @@ class _EntrySizes(BatchRedisMetricsSettingsProvider):
     """FastStream would count entries as bytes, because our message body is the list of them."""
 
     def get_consume_attrs_from_message(self, msg: "StreamMessage[dict[str, Any]]") -> ConsumeAttrs:
-        entries: Sequence[Entry] = cast("Any", msg.body)
         attributes = super().get_consume_attrs_from_message(msg)
-        attributes["message_size"] = sum(len(entry.payload or b"") for entry in entries)
+        if "entries" in msg.raw_message:
+            entries: Sequence[Entry] = msg.raw_message["entries"]
+            attributes["message_size"] = sum(len(entry.payload or b"") for entry in entries)
         return attributes
 
 
