@@ -1,0 +1,42 @@
+"""How far a stack has come: counts and newest events, for those who watch it. Reads only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from rollotape.postgres.pool import unavailable
+from rollotape.postgres.sql import queries
+
+_SQL = queries("overview")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    symbol: str
+    timeframe: str
+    rule_set: str
+    kind: str
+    direction: str
+    event_ts: datetime
+    knowable_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    bars: int
+    events: int
+    newest: tuple[Event, ...]
+
+
+async def overview(pool: asyncpg.Pool, *, newest: int = 10) -> Overview:
+    """Counts and the newest events, newest first.
+
+    Raises:
+        Unavailable: PostgreSQL cannot be reached.
+    """
+    with unavailable("postgres"):
+        totals = await pool.fetchrow(_SQL["totals"])
+        rows = await pool.fetch(_SQL["newest_events"], newest)
+    assert totals
+    return Overview(totals["bars"], totals["events"], tuple(Event(**row) for row in rows))

@@ -1,0 +1,10 @@
+-- name: totals
+-- For those who watch a stack at work. Counting reads both tables: right for a demonstration, not for a dashboard.
+SELECT (SELECT count(*) FROM bars) AS bars, (SELECT count(*) FROM vsa_events) AS events
+
+-- name: newest_events
+-- The newest events of the finest timeframe that has any, so that old days do not hide new minutes.
+SELECT symbol, timeframe, rule_set, kind, direction, event_ts, knowable_at
+FROM vsa_events
+ORDER BY timeframe <> '1m', knowable_at DESC, symbol, rule_set, kind
+LIMIT $1
