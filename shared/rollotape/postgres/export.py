@@ -42,16 +42,19 @@ async def export(
 
     Raises:
         Unavailable: PostgreSQL went away; a part may have been written.
-        OSError: `write` raised it.
+        OSError: `write` raised it; the connection is closed then, for the rest need not come.
     """
     lines = -1  # the header
+    unwritable: list[OSError] = []
 
     async def receive(part: bytes) -> None:
         nonlocal lines
         try:
             write(part)
         except OSError as error:
-            raise _Unwritable from error
+            unwritable.append(error)
+            connection.terminate()  # asyncpg's own way to stop hangs when this was the last part
+            raise
         lines += part.count(b"\n")
         progress(max(lines, 0))
 
@@ -61,11 +64,8 @@ async def export(
                 done = await connection.copy_from_query(
                     queries("export")[table], output=receive, format="csv", header=True
                 )
-    except _Unwritable as error:
-        assert error.__cause__ is not None
-        raise error.__cause__ from None
+    except Exception:
+        if unwritable:  # a full disk or a closed pipe is no outage of PostgreSQL
+            raise unwritable[0] from None
+        raise
     return int(done.rpartition(" ")[2])
-
-
-class _Unwritable(Exception):  # noqa: N818 - carries an error, is none
-    """Keeps a full disk or a closed pipe apart from an outage of PostgreSQL."""
