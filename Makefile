@@ -27,7 +27,7 @@ chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again
 	ROLLO_CHAOS=full $(BIN)/python -m pytest -m chaos $(ARGS)
 
 bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
-	$(BIN)/python -m pytest -m bench -s $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -P -m bench $(ARGS)
 
 lock: ## Write requirements.lock anew from pyproject.toml
 	rm -rf build/lock

@@ -1,0 +1,1 @@
+"""Benchmarks on real servers: they print figures and assert none. `make bench` runs them all."""
