@@ -7,7 +7,12 @@ from typing import Any
 import orjson
 import structlog
 
-QUIET = ("uvicorn", "asyncio", "faststream")
+QUIET = {
+    "asyncio": logging.WARNING,
+    "faststream": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    "asyncpg": logging.ERROR,  # in an outage its pool repeats a traceback per connection; we say it once
+}
 
 
 def configure(service: str, instance: str, level: str = "INFO") -> None:
@@ -42,8 +47,8 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name, least in QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
     structlog.contextvars.bind_contextvars(service=service, instance=instance)
 
 

@@ -101,16 +101,20 @@ class Service:
         return delivery
 
     def every(self, seconds: float, job: Job) -> None:
-        """Run a job again and again. One that fails is logged, and runs at its next turn."""
+        """Run a job again and again. One that fails runs again at its next turn; a series is logged once."""
 
         async def turns() -> NoReturn:
+            failing = False
             while True:
                 await asyncio.sleep(seconds)
                 try:
                     await job()
+                    failing = False
                 except Exception as error:
                     away = isinstance(error, Unavailable) or is_outage(error)
-                    log.warning("job_failed", job=_name_of(job), reason=repr(error), exc_info=not away)
+                    if not (away and failing):
+                        log.warning("job_failed", job=_name_of(job), reason=repr(error), exc_info=not away)
+                    failing = True
 
         self._always(_name_of(job), turns)
 
@@ -148,7 +152,7 @@ def run(name: str, start: Start) -> None:
         logs.configure(name, settings.instance, settings.log_level)
         # A batch makes tens of thousands of objects that live for moments: collecting after every 700 of
         # them, as Python does by default, doubles the cost of reading an entry.
-        gc.set_threshold(50_000, 20, 100)
+        gc.set_threshold(50_000, 20, 20)
         asyncio.run(_main(name, settings, start))
     except Refused as refused:
         print(f"{name}: {refused}", file=sys.stderr)
