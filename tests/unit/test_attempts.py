@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import asyncpg
 import pytest
+import redis.exceptions
 
 from rollotape.errors import Unavailable
 from rollotape.streams.attempts import TRIES_ALONE, Attempts, GivenBack, is_timeout
@@ -72,6 +73,25 @@ async def test_an_outage_is_waited_for_and_never_buried() -> None:
     assert recorder.buried == []
     assert set(map(len, recorder.tried)) == {3}
     assert batches.pauses == 49
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [
+        redis.exceptions.ConnectionError(),
+        redis.exceptions.TimeoutError(),
+        ConnectionResetError(),
+        asyncpg.CannotConnectNowError(),
+        asyncpg.DeadlockDetectedError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_outage_that_a_handler_forgot_to_translate_is_not_buried_either(outage: Exception) -> None:
+    faults = iter([outage] * 20)
+    recorder = Recorder(lambda _: next(faults, None))
+    await Batches(recorder).attempts.finish(entries(1))
+    assert recorder.buried == []
+    assert recorder.ids() == ["1-0"]
 
 
 async def test_a_timeout_halves_the_batch() -> None:

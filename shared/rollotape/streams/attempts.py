@@ -25,6 +25,21 @@ _TIMEOUTS = (
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
+_AWAY = (
+    Unavailable,
+    # Handlers translate outages themselves. Should one forget to, an outage must not fill the dead letters.
+    ConnectionError,
+    TimeoutError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+)
+
 log = structlog.get_logger()
 
 
@@ -75,7 +90,7 @@ class Attempts:
         while True:
             try:
                 await self.apply(entries)
-            except Unavailable as error:
+            except _AWAY as error:
                 self._count("unavailable")
                 await self.pause(outage.delay_s(error))
                 if len(entries) > 1 and is_timeout(error):
@@ -99,7 +114,7 @@ class Attempts:
         while tries < TRIES_ALONE:
             try:
                 await self.bury(entry, error)
-            except Unavailable as away:
+            except _AWAY as away:
                 await self.pause(outage.delay_s(away))
             except Exception as second:
                 tries += 1
@@ -127,9 +142,9 @@ class _Outage:
         self._backoff = Backoff()
         self._speak_at = 0.0
 
-    def delay_s(self, error: Unavailable) -> float:
+    def delay_s(self, error: Exception) -> float:
         now = time.monotonic()
         if now >= self._speak_at:
             self._speak_at = now + REMIND_S
-            log.warning("batch_unavailable", stream=self._stream, reason=str(error))
+            log.warning("batch_unavailable", stream=self._stream, reason=str(error) or repr(error))
         return self._backoff.delay_s()
