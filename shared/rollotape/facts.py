@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 import orjson
 
 from rollotape.domain.analysis import Analysis, VsaEvent
-from rollotape.postgres.tape import UNKNOWN, Version
+from rollotape.postgres.versions import UNKNOWN, Version
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "urn:rollotape:facts")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from rollotape.errors import Unavailable
-from rollotape.postgres.tape import Committed, Moved
+from rollotape.postgres.tape import Committed
+from rollotape.postgres.versions import Moved
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry
 from rollotape.verify import verify

@@ -11,7 +11,8 @@ from rollotape.errors import Fault
 from rollotape.intake import Intake, Message, Refusal, read
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.pool import unavailable
-from rollotape.postgres.tape import NOTHING, UNKNOWN, Changes, Moved, Tape, Version
+from rollotape.postgres.tape import NOTHING, Changes, Tape
+from rollotape.postgres.versions import UNKNOWN, Moved, Version
 from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox, pack
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from rollotape.domain.analysis import FOREVER, Key, Window
 from rollotape.domain.bars import BAR
-from rollotape.postgres.tape import UNKNOWN, Version
+from rollotape.postgres.versions import UNKNOWN, Version
 
 _SHORT = 256
 _NOTHING = Window(np.empty(0, BAR))

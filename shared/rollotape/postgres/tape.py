@@ -1,6 +1,5 @@
 """Bars, the events that follow from them, and the versions under which both change: what detector writes."""
 
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,12 +13,10 @@ from rollotape.domain.analysis import Analysis, Key, Span, VsaEvent, Window
 from rollotape.domain.bars import BAR, Rows
 from rollotape.domain.vsa.rules import REACH
 from rollotape.postgres import dead_letters as graveyard
+from rollotape.postgres import versions
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.sql import queries
-
-Version = tuple[int, int]
-"""(counter, nonce); a symbol never stored has (0, 0)."""
-UNKNOWN: Version = (0, 0)
+from rollotape.postgres.versions import Version
 
 _COLUMNS = (
     "symbol", "timeframe", "ts", "open", "high", "low", "close", "volume", "revision", "synthetic", "hash",
@@ -27,10 +24,6 @@ _COLUMNS = (
 )  # fmt: skip
 _EVALUABLE = (False, True, None)
 """By the code kept in arrays: 0, 1, and -1, which Python reads as the last."""
-
-
-class Moved(Exception):  # noqa: N818 - no error: the usual end of a race
-    """A symbol changed between gather and apply; nothing was written, gather again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +57,7 @@ class Tape:
         self._outbox = queries("outbox")
 
     async def versions(self, symbols: Collection[str]) -> dict[str, Version]:
-        found = await self._pool.fetch(self._sql["versions"], list(symbols))
-        return {symbol: (version, nonce) for symbol, version, nonce in found}
+        return await versions.current(self._pool, symbols)
 
     async def windows(self, asked: Sequence[tuple[Key, int, int]]) -> dict[Key, Window]:
         """For each (key, first, last) every bar that bears on the bars between or is reached by them."""
@@ -92,36 +84,20 @@ class Tape:
             Moved: a symbol's version is no longer the one that the analysis was made from.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            versions: dict[str, Version] = {}
+            moved: dict[str, Version] = {}
             if changes.analysis is not None and changes.analysis.changes:
-                versions = await self._lock(connection, changes.analysis, changes.versions)
+                symbols = {symbol for symbol, _ in changes.analysis.extents("ts")}
+                moved = await versions.lock(connection, symbols, changes.versions)
                 await self._write(connection, changes.analysis)
-                await self._move(connection, versions)
             if changes.refused:
                 await graveyard.store(connection, changes.refused)
             outbox_id = None
             if changes.messages is not None:
                 outbox_id = await connection.fetchval(self._outbox["add"], changes.messages)
-        return Committed(versions, outbox_id)
+        return Committed(moved, outbox_id)
 
     async def compact_marks(self) -> None:
         await self._pool.execute(self._sql["compact_marks"])
-
-    async def _lock(
-        self, connection: Any, analysis: Analysis, expected: Mapping[str, Version]
-    ) -> dict[str, Version]:
-        """Lock the symbols to be changed in one order for all, and return the versions they will have."""
-        symbols = sorted({symbol for symbol, _ in analysis.extents("ts")})
-        if any(symbol not in expected for symbol in symbols):
-            await connection.execute(self._sql["add_symbols"], symbols)
-        locked = await connection.fetch(self._sql["lock_symbols"], symbols)
-        if any((v, n) != expected.get(symbol, UNKNOWN) for symbol, v, n in locked):
-            raise Moved
-        return {symbol: (version + 1, secrets.randbits(63)) for symbol, version, _ in locked}
-
-    async def _move(self, connection: Any, versions: Mapping[str, Version]) -> None:
-        nonces = [nonce for _, nonce in versions.values()]
-        await connection.execute(self._sql["move_symbols"], list(versions), nonces)
 
     async def _write(self, connection: Any, analysis: Analysis) -> None:
         """New bars may be copied: under the lock, at this version, nobody else can have stored their keys."""
@@ -142,7 +118,7 @@ class Tape:
             await connection.execute(self._sql["retract_events"], *gone)
         if analysis.appeared:
             await connection.execute(self._sql["store_events"], *zip(*analysis.appeared, strict=True))
-        marks = [(*key, first) for key, (first, _) in sorted(analysis.extents("ts").items())]
+        marks = [(*key, *extent) for key, extent in sorted(analysis.extents("ts").items())]
         await connection.execute(self._sql["mark"], *zip(*marks, strict=True))
 
 

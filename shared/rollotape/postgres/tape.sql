@@ -1,7 +1,3 @@
--- name: versions
--- Memory about a symbol is valid while counter and nonce are the same.
-SELECT symbol, version, nonce FROM symbol_state WHERE symbol = ANY($1::text[]);
-
 -- name: windows
 -- All bars that bear on bars from first_ts to last_ts, or are touched by them: $4 analysed ones on both sides.
 -- An infinite end says that history begins, or ends, inside the window.
@@ -28,21 +24,6 @@ SELECT v.symbol, v.timeframe, v.rule_set, v.kind, v.event_ts, v.confirmed_ts, v.
 FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[]) AS w(symbol, timeframe, first_ts, last_ts)
 JOIN vsa_events v ON v.symbol = w.symbol AND v.timeframe = w.timeframe
                  AND v.confirmed_ts BETWEEN w.first_ts AND w.last_ts;
-
--- name: add_symbols
--- The row must exist before it can be locked. The order keeps two workers from waiting for each other.
-INSERT INTO symbol_state (symbol, version, nonce)
-SELECT s, 0, 0 FROM unnest($1::text[]) AS s ORDER BY s COLLATE "C"
-ON CONFLICT DO NOTHING;
-
--- name: lock_symbols
-SELECT symbol, version, nonce FROM symbol_state WHERE symbol = ANY($1::text[])
-ORDER BY symbol COLLATE "C" FOR UPDATE;
-
--- name: move_symbols
--- A counter alone would repeat itself after a restored backup; the nonce does not.
-UPDATE symbol_state s SET version = s.version + 1, nonce = w.nonce
-FROM unnest($1::text[], $2::bigint[]) AS w(symbol, nonce) WHERE s.symbol = w.symbol;
 
 -- name: replace_bars
 -- The greatest (revision, real before synthetic, hash) wins, so order and repetition do not matter.
@@ -81,15 +62,15 @@ ON CONFLICT (symbol, timeframe, rule_set, kind, event_ts) DO UPDATE SET
 
 -- name: mark
 -- Plain inserts: ON CONFLICT DO NOTHING would wait for, and lose against, a mark that is being taken away.
-INSERT INTO dirty_symbols (symbol, timeframe, first_ts)
-SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[]);
+INSERT INTO dirty_symbols (symbol, timeframe, first_ts, last_ts)
+SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[]);
 
 -- name: compact_marks
 -- One mark says as much as many. A mark that someone is taking away is left to them.
 WITH taken AS (
     DELETE FROM dirty_symbols WHERE id IN (
         SELECT id FROM dirty_symbols ORDER BY id LIMIT 100000 FOR UPDATE SKIP LOCKED)
-    RETURNING symbol, timeframe, first_ts
+    RETURNING symbol, timeframe, first_ts, last_ts
 )
-INSERT INTO dirty_symbols (symbol, timeframe, first_ts)
-SELECT symbol, timeframe, min(first_ts) FROM taken GROUP BY symbol, timeframe;
+INSERT INTO dirty_symbols (symbol, timeframe, first_ts, last_ts)
+SELECT symbol, timeframe, min(first_ts), max(last_ts) FROM taken GROUP BY symbol, timeframe;

@@ -1,0 +1,42 @@
+"""The version of each symbol: what memory is valid for, and the lock under which it changes."""
+
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rollotape.postgres.sql import queries
+
+Version = tuple[int, int]
+"""(counter, nonce); a symbol never stored has (0, 0)."""
+UNKNOWN: Version = (0, 0)
+
+_SQL = "versions"
+
+
+class Moved(Exception):  # noqa: N818 - no error: the usual end of a race
+    """A symbol changed between gather and apply; nothing was written, gather again."""
+
+
+async def current(pool: Any, symbols: Collection[str]) -> dict[str, Version]:
+    """Versions of those symbols that were ever stored."""
+    found = await pool.fetch(queries(_SQL)["versions"], list(symbols))
+    return {symbol: (version, nonce) for symbol, version, nonce in found}
+
+
+async def lock(
+    connection: Any, symbols: Collection[str], expected: Mapping[str, Version]
+) -> dict[str, Version]:
+    """Lock symbols until the transaction ends, in one order for all, and move them to their next versions.
+
+    Raises:
+        Moved: one of them is no longer at the version that was expected.
+    """
+    sql, ordered = queries(_SQL), sorted(symbols)
+    if any(symbol not in expected for symbol in ordered):
+        await connection.execute(sql["add_symbols"], ordered)
+    locked = await connection.fetch(sql["lock_symbols"], ordered)
+    if any((counter, nonce) != expected.get(symbol, UNKNOWN) for symbol, counter, nonce in locked):
+        raise Moved
+    moved = {symbol: (counter + 1, secrets.randbits(63)) for symbol, counter, _ in locked}
+    await connection.execute(sql["move_symbols"], list(moved), [nonce for _, nonce in moved.values()])
+    return moved
