@@ -11,7 +11,11 @@ VERSIONS = Path(__file__).parent / "versions"
 
 def run_file(name: str) -> None:
     """Run every statement of `versions/<name>` in the migration's transaction."""
-    statements = (VERSIONS / name).read_text("utf-8")
+    run((VERSIONS / name).read_text("utf-8"))
+
+
+def run(statements: str) -> None:
+    """Run statements in the migration's transaction, or print them."""
     context = op.get_context()
     if context.as_sql:
         context.impl.static_output(statements)
