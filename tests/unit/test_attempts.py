@@ -81,8 +81,8 @@ async def test_an_outage_is_waited_for_and_never_buried() -> None:
         redis.exceptions.ConnectionError(),
         redis.exceptions.TimeoutError(),
         ConnectionResetError(),
-        asyncpg.CannotConnectNowError(),
-        asyncpg.DeadlockDetectedError(),
+        asyncpg.CannotConnectNowError("starting up"),
+        asyncpg.DeadlockDetectedError("deadlock"),
     ],
     ids=lambda error: type(error).__name__,
 )
