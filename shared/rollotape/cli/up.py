@@ -106,6 +106,7 @@ class Run:
         """Servers, schema, services; None when a signal came meanwhile."""
         self._say(f"Starting Rollo Tape on {self._options.data}")
         urls = await asyncio.to_thread(self._servers.start)
+        stack.remove(self._options.data)  # the data are ours now; a stack that was killed left its own
         for sentence in (f"  {self._servers.summary}", *self._servers.notices):
             self._say(sentence)
         partitions = configuration.load(**_settings(urls)).partitions

@@ -43,7 +43,7 @@ class Children:
         self._record = record
         _end_leftovers(record)
         self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
+            [sys.executable, "-I", "-S", __file__, str(record)],  # named for those who read process lists
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=keep_open,

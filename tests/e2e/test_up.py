@@ -1,0 +1,173 @@
+"""`rollo up` and `rollo demo` as an operator meets them: started, disturbed, stopped, killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rollotape import cli
+from rollotape.cli import stack
+from rollotape.cli.up import PORT
+from rollotape.embedded.children import running
+from rollotape.embedded.server import free_port, is_free
+from rollotape.errors import Refused
+from support.processes import mentioning
+from support.stacks import Stack, rollo, running_stack
+from support.waiting import eventually_sync
+
+
+def processes_of(started: Stack) -> list[int]:
+    """Everything that belongs to a stack: itself, servers, services, guardian."""
+    children = json.loads((started.data / "children.json").read_text())
+    return [started.process.pid, *map(int, children), *mentioning(started.data)]
+
+
+def nothing_left(pids: list[int]) -> bool:
+    return not any(map(running, pids))
+
+
+def test_a_stack_says_where_it_is_and_answers_there(data_dir: Path) -> None:
+    with running_stack(data_dir, "--replicas", "detector=2") as up:
+        assert up.get("/readyz")[0] == 200
+        assert set(up.found.services) == {"detector-1", "detector-2", "api-gateway-1"}
+        assert all(running(service.pid) for service in up.found.services.values())
+        assert (data_dir / "stack.json").stat().st_mode & 0o077 == 0
+        assert up.found.gateway_url in up.said
+        for url in (up.found.redis_url, up.found.cache_url, up.found.database_url):
+            address = url.rpartition("@")[2].split("/")[0]
+            assert address in up.said
+            assert url not in up.said, "a password was printed"
+        assert all((data_dir / "logs" / f"{name}.log").exists() for name in up.found.services)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_in_order(number: signal.Signals, data_dir: Path) -> None:
+    with running_stack(data_dir) as up:
+        pids = processes_of(up)
+        assert up.stop(number) == 0
+        assert nothing_left(pids)
+        assert mentioning(data_dir) == {}
+        assert up.said.endswith(f"Stopping: services, then servers.\nStopped. The data stay in {data_dir}.\n")
+        assert not (data_dir / "stack.json").exists()
+        assert '"level":"error"' not in (data_dir / "logs" / "detector-1.log").read_text()
+
+
+def test_a_stack_that_is_killed_leaves_nothing_and_can_start_at_once(data_dir: Path) -> None:
+    with running_stack(data_dir) as first:
+        pids = processes_of(first)
+        first.stop(signal.SIGKILL)
+    with pytest.raises(Refused, match="was killed: start it again"):
+        stack.find(data_dir)
+    with running_stack(data_dir) as second:
+        assert nothing_left(pids)
+        assert second.get("/readyz")[0] == 200
+        assert "applied" not in second.said
+
+
+def test_what_dies_is_started_again_and_said(data_dir: Path) -> None:
+    with running_stack(data_dir) as up:
+        before = up.found
+        os.kill(before.services["detector-1"].pid, signal.SIGKILL)
+        eventually_sync(lambda: up.found.services["detector-1"].pid != before.services["detector-1"].pid)
+        assert "detector-1 ended (signal 9); starting it again in 0.5 s" in up.said
+
+        [valkey] = [pid for pid, command in mentioning(data_dir).items() if "redis-streams" in command]
+        os.kill(valkey, signal.SIGKILL)
+        eventually_sync(lambda: "streams ended and was started again" in up.said)
+        eventually_sync(lambda: up.get("/readyz") == (200, {"status": "ready", "away": []}))
+        assert up.found.redis_url == before.redis_url
+
+
+def test_a_second_stack_on_the_same_data_refuses_and_disturbs_nothing(data_dir: Path) -> None:
+    with running_stack(data_dir) as up:
+        second = rollo("up", "--data", str(data_dir))
+        assert second.returncode == 2
+        assert f"another stack (process {up.process.pid}) runs on {data_dir}" in second.stderr
+        assert up.found.pid == up.process.pid
+        assert up.get("/readyz")[0] == 200
+
+
+def test_commands_find_the_stack_by_its_directory(data_dir: Path) -> None:
+    with running_stack(data_dir, "--replicas", "detector=0"):
+        for told in (rollo("migrate", "--data", str(data_dir)), rollo("migrate", ROLLO_DATA=str(data_dir))):
+            assert (told.returncode, told.stdout) == (0, "schema 0001_first_light, 16 partitions\n")
+    gone = rollo("migrate", "--data", str(data_dir))
+    assert gone.returncode == 2
+    assert f"no stack runs on {data_dir}: start one with `rollo up --data {data_dir}`" in gone.stderr
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as somebody:
+        port = somebody.getsockname()[1]
+        told = rollo("up", "--data", str(data_dir), "--port", str(port))
+    assert told.returncode == 2
+    assert f"port {port} is taken: choose another with --port" in told.stderr
+    eventually_sync(lambda: mentioning(data_dir) == {}, within_s=5)
+
+
+def test_the_usual_port_gives_way_to_a_free_one(data_dir: Path) -> None:
+    taken = [socket.create_server(("127.0.0.1", PORT))] if is_free(PORT) else []
+    try:
+        with running_stack(data_dir, "--replicas", "detector=0") as up:
+            assert up.get("/readyz")[0] == 200
+            assert not up.found.gateway_url.endswith(f":{PORT}")
+    finally:
+        for somebody in taken:
+            somebody.close()
+
+
+def test_a_service_that_cannot_start_ends_the_stack_with_its_last_words(data_dir: Path) -> None:
+    told = rollo("up", "--data", str(data_dir), ROLLO_AUTH="on")
+    assert told.returncode == 2
+    assert "api-gateway-1 does not get ready" in told.stderr
+    assert "ROLLO_AUTH=on" in told.stderr
+    assert mentioning(data_dir) == {}
+
+
+@pytest.mark.parametrize("word", ["detector", "detector=x", "broker=1", "api-gateway=2", "detector=-1"])
+def test_replicas_that_make_no_sense_are_refused(word: str, data_dir: Path) -> None:
+    told = CliRunner().invoke(cli.app, ["up", "--data", str(data_dir), "--replicas", word])
+    assert told.exit_code == 2
+    assert not any(data_dir.iterdir())
+
+
+def test_a_demonstration_shows_events_and_invites_to_look(data_dir: Path) -> None:
+    with running_stack(data_dir, "--speed", "6000", "--sessions", "1", command="demo") as demo:
+        eventually_sync(lambda: " events\n" in demo.said and " 0 events" not in demo.said.splitlines()[-1])
+        assert demo.said.count(f"curl '{demo.found.gateway_url}/api") == 2
+
+        def events(timeframe: str) -> int:
+            status, body = demo.get(f"/api/symbols/ALDR/vsa?timeframe={timeframe}&rule_set=all")
+            return len(body["events"]) if status == 200 else 0
+
+        eventually_sync(lambda: events("1d") > 10, what="events of days")
+        eventually_sync(lambda: events("1m") > 0, what="events of minutes")
+        status, body = demo.get("/api/bars?symbols=ALDR&timeframe=1d&limit=1000")
+        assert (status, len(body["bars"]["ALDR"])) == (200, 756)
+        assert demo.stop(signal.SIGINT) == 0
+    assert "Traceback" not in demo.said
+
+
+def test_help_is_quick_because_it_imports_no_command() -> None:
+    code = (
+        "import sys, rollotape.cli as c, typer.testing as t;"
+        "assert 'Start with: rollo demo' in t.CliRunner().invoke(c.app, ['--help']).output;"
+        "print(*{m.partition('.')[0] for m in sys.modules} & {'asyncpg', 'redis', 'numpy', 'alembic'})"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "\n"
+
+
+def test_every_command_explains_itself() -> None:
+    listed = CliRunner().invoke(cli.app, ["--help"]).output
+    for name in cli.COMMANDS:
+        assert f" {name} " in listed
+        told = CliRunner().invoke(cli.app, [name, "--help"], prog_name="rollo")
+        assert told.exit_code == 0, told.output
+        assert f"Usage: rollo {name}" in told.output
+        assert "Example" in told.output
