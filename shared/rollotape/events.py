@@ -6,6 +6,7 @@ produce with a plain XADD. Unknown fields and unknown versions are refused, neve
 
 from datetime import date
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -24,14 +25,16 @@ class Bar(Contract):
     version: Literal[1] = 1
     symbol: str = Field(description="1 to 20 characters A-Z 0-9 . - ^ /", examples=["AAPL"])
     timeframe: str = Field(description="1m 5m 15m 30m 1h 4h 1d 1w", examples=["1d"])
-    ts: AwareDatetime = Field(description="START of the bar, with a time zone", examples=["2018-02-07T00:00:00Z"])
+    ts: AwareDatetime = Field(
+        description="START of the bar, with a time zone", examples=["2018-02-07T00:00:00Z"]
+    )
     open: float
     high: float
     low: float
     close: float
     volume: float = Field(description="may be fractional")
     revision: int = Field(0, ge=0, lt=2**63, description="a restated bar carries a higher one")
-    synthetic: bool = Field(False, description="filled by the feed where nothing traded: stored, never analysed")
+    synthetic: bool = Field(False, description="filled in where nothing traded: stored, never analysed")
     final: bool = Field(True, description="false: still running, shown live and never stored")
 
 
@@ -61,6 +64,57 @@ BarEntry = Annotated[Bar | BarFrame, Field(union_mode="left_to_right")]
 BAR_ENTRY: TypeAdapter[Bar | BarFrame] = TypeAdapter(BarEntry)
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Price = Annotated[float, Field(gt=0, lt=1e8, allow_inf_nan=False)]
+Phase = Literal["A", "B", "C", "D", "E"]
+Side = Literal["accumulation", "distribution"]
+
+
+class PatternState(Contract):
+    """What a pattern says, whoever sends or stores it."""
+
+    source: str = Field(min_length=1, max_length=64, examples=["scanner-7"])
+    revision: int = Field(0, ge=0, lt=2**63)
+    symbol: str = Field(description="1 to 20 characters A-Z 0-9 . - ^ /", examples=["AAPL"])
+    timeframe: str = Field(description="1m 5m 15m 30m 1h 4h 1d 1w", examples=["1d"])
+    pattern_type: str = Field(pattern=r"^[A-Z0-9_]{1,40}$", examples=["SPRING", "BULL_FLAG"])
+    side: Side | None = None
+    phase: Phase | None = None
+    confidence: float = Field(ge=0, le=1, allow_inf_nan=False)
+    price: Price | None = None
+    change_pct: Finite | None = None
+    vol_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    rsi: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    sma_20: Price | None = None
+    sma_50: Price | None = None
+    rs_ratio: Finite | None = Field(None, description="as the sender says; our own strength takes its place")
+    rs_excess: Finite | None = None
+    entry: Price | None = None
+    stop: Price | None = None
+    target_1: Price | None = None
+    target_2: Price | None = None
+    planned_r: Finite | None = None
+    test_confirmed: bool | None = None
+    range_id: UUID | None = None
+    rule_set: Annotated[str, Field(max_length=40)] | None = None
+    detected_at: AwareDatetime
+    confirmed_at: AwareDatetime | None = None
+
+
+class PatternEvent(PatternState):
+    """The full state of one pattern. Expired is final; otherwise the greatest (revision, hash) wins."""
+
+    version: Literal[1] = 1
+    event: Literal["detected", "updated", "expired"]
+    id: UUID | None = Field(None, description="uuid5 of source, symbol, type, timeframe, detected_at if none")
+    expires_at: AwareDatetime | None = Field(
+        None, description="7 days after detected_at for intraday, 28 for 1d, 140 for 1w if missing"
+    )
+
+
+PATTERN_EVENT: TypeAdapter[PatternEvent] = TypeAdapter(PatternEvent)
+
+
 class SessionsChanged(Contract):
     """Wakes the workers that go across symbols: bars of these session dates were committed."""
 
@@ -84,13 +138,55 @@ class VsaEvent(Contract):
 
 
 class VsaUpdate(Contract):
-    """A fact about one volume-spread event. `id` is uuid5 of its key; the highest `fact_version` is the newest."""
+    """A fact about one volume-spread event. `id` is uuid5 of its key; the highest `fact_version` holds."""
 
     version: Literal[1] = 1
     type: Literal["vsa.detected", "vsa.retracted"]
     id: str
     fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
     event: VsaEvent
+
+
+class VsaCounts(Contract):
+    """Volume-spread events known within the 30 days before a pattern, under one rule set."""
+
+    no_demand: int
+    no_supply: int
+    stopping_volume: int
+
+
+class Pattern(PatternState):
+    """A pattern as it is stored; counts are null where the pattern's own bar cannot be judged."""
+
+    id: UUID
+    status: Literal["active", "expired"]
+    expires_at: AwareDatetime
+    vsa_events: VsaCounts | None
+    vsa_events_classic: VsaCounts | None
+
+
+class PatternUpdate(Contract):
+    """A fact about one pattern. `id` is the pattern's own; the highest `fact_version` is the newest."""
+
+    version: Literal[1] = 1
+    type: Literal["pattern.detected", "pattern.updated", "pattern.expired"]
+    id: str
+    fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
+    pattern: Pattern
+
+
+class RsUpdate(Contract):
+    """Scores of one date, or the mapping of sectors, changed: what was read of them is to be read again.
+
+    `id` is uuid5 of the date or of the mapping; the highest `fact_version` is the newest.
+    """
+
+    version: Literal[1] = 1
+    type: Literal["rs.scored", "rs.mapped"]
+    id: str
+    fact_version: int = Field(description="counts the changes of this date, or of the mapping")
+    as_of: date | None = Field(description="null where no stock has a bar")
+    changed: int = Field(description="rows written or gone")
 
 
 class StreamContract(BaseModel):
@@ -112,7 +208,7 @@ STREAMS: dict[str, StreamContract] = {
                        summary="Bars from every producer, partitioned by crc32(symbol) mod P."),
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
-        StreamContract(name="updates", partitioned=False, groups=(), messages=(VsaUpdate,),
+        StreamContract(name="updates", partitioned=False, groups=(), messages=(VsaUpdate, RsUpdate),
                        summary="Facts after a commit, one entry each, for caches and live viewers."),
     )
 }

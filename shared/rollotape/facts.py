@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 
 from rollotape.domain.analysis import Analysis, VsaEvent
+from rollotape.events import Pattern
 from rollotape.postgres.versions import UNKNOWN, Version
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "urn:rollotape:facts")
+_PATTERN = frozenset(Pattern.model_fields)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Message = tuple[str, bytes]
 """(stream, payload)"""
@@ -38,6 +42,47 @@ def _vsa_update(kind: str, event: VsaEvent, made_from: Version) -> bytes:
     return orjson.dumps(
         {"version": 1, "type": kind, "id": fact_id, "fact_version": counter + 1, "event": told}
     )
+
+
+def rs_scored(day: int, version: int, changed: int) -> Message:
+    """Scores of a day changed."""
+    return "updates", _rs_update("rs.scored", f"rs|{_day(day)}", version, day, changed)
+
+
+def rs_mapped(day: int | None, version: int, changed: int) -> Message:
+    """The mapping of sectors changed; it is as of this day."""
+    return "updates", _rs_update("rs.mapped", "rs|mapping", version, day, changed)
+
+
+def _rs_update(kind: str, key: str, version: int, day: int | None, changed: int) -> bytes:
+    return orjson.dumps(
+        {
+            "version": 1,
+            "type": kind,
+            "id": str(uuid5(_NAMESPACE, key)),
+            "fact_version": version,
+            "as_of": None if day is None else _day(day),
+            "changed": changed,
+        }
+    )
+
+
+def pattern_update(row: Mapping[str, Any], known: bool, version: Version) -> Message:
+    """What to say of a pattern as it is stored; `known` when it was there before."""
+    state = {name: _told(name, value) for name, value in row.items() if name in _PATTERN}
+    kind = "expired" if row["status"] == "expired" else "updated" if known else "detected"
+    counter, _ = version
+    told = {"version": 1, "type": f"pattern.{kind}", "id": str(row["id"]), "fact_version": counter}
+    return "updates", orjson.dumps(told | {"pattern": state})
+
+
+def _told(name: str, value: Any) -> Any:
+    """A column as JSON says it: money as a number, times as times, stored JSON as itself."""
+    if name.endswith("_at") and value is not None:
+        return instant(value)
+    if isinstance(value, Decimal):
+        return float(value)
+    return orjson.loads(value) if name.startswith("vsa_events") and value is not None else value
 
 
 def _sessions(analysis: Analysis) -> Iterator[bytes]:

@@ -24,14 +24,14 @@ class Settings(BaseSettings):
     database_url: str = Field(description="PostgreSQL 15 or newer, postgresql://user@host:port/name.")
 
     instance: str = Field(default_factory=_instance, description="Name of this replica in leases and logs.")
-    partitions: int = Field(16, ge=1, le=1024, description="Partitions of a new installation; fixed afterwards.")
+    partitions: int = Field(16, ge=1, le=1024, description="Partitions of a new installation; then fixed.")
     batch_entries: int = Field(2_000, ge=1, description="Stream entries read at once.")
     batch_bars: int = Field(20_000, ge=1, description="Bars applied in one transaction.")
     batches_in_flight: int = Field(3, ge=1, description="Batches of different partitions worked on together.")
     window_bars: int = Field(1_000_000, ge=1, description="Bars kept in memory per detector.")
     claim_ms: int = Field(30_000, ge=100, description="An entry pending for longer is claimed.")
     lease_s: float = Field(8.0, gt=0, description="A replica unheard of for longer loses its partitions.")
-    stream_retention_s: float = Field(3_600, ge=0, description="Acknowledged entries stay this long in a stream.")
+    stream_retention_s: float = Field(3_600, ge=0, description="Acknowledged entries stay this long.")
     janitor_every_s: float = Field(30.0, gt=0, description="Seconds between two trimmings.")
 
     pool_size: int = Field(6, ge=1, description="PostgreSQL connections of one process.")
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
 
 
 def load(**given: Any) -> Settings:
-    """Read the environment, save for what is given; or raise `Refused` naming every wrong variable at once."""
+    """Read the environment, save for what is given; or raise `Refused` naming every wrong variable."""
     try:
         return Settings(**given)
     except ValidationError as error:

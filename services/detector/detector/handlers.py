@@ -14,7 +14,7 @@ from rollotape.postgres.pool import unavailable
 from rollotape.postgres.tape import NOTHING, Changes, Tape
 from rollotape.postgres.versions import UNKNOWN, Moved, Version
 from rollotape.streams.entries import Entry
-from rollotape.streams.outbox import Outbox, pack
+from rollotape.streams.outbox import Outbox
 
 SERVICE = "detector"
 
@@ -55,12 +55,12 @@ class ApplyBars:
             arrived_us=entry.arrived_ms * 1_000,
         )
         with unavailable("detector"):
-            await self._tape.commit(Changes(None, {}, [letter], None))
+            await self._tape.commit(Changes(None, {}, [letter], []))
 
     async def _until_unmoved(self, intake: Intake, refused: Sequence[DeadLetter]) -> Counts:
         if not len(intake.rows):
             if refused:
-                await self._tape.commit(Changes(None, {}, refused, None))
+                await self._tape.commit(Changes(None, {}, refused, []))
             return Counts()
         while True:
             try:
@@ -84,11 +84,11 @@ class ApplyBars:
 
         committed = NOTHING
         if analysis.changes or refused:
-            committed = await self._tape.commit(Changes(analysis, versions, refused, pack(said)))
+            committed = await self._tape.commit(Changes(analysis, versions, refused, said))
         self._memory.keep(analysis.windows, versions, versions | committed.versions)
         clock.lap("apply")
-        if committed.outbox_id is not None:
-            await self._outbox.say(committed.outbox_id, said)
+        if committed.unsaid is not None:
+            await self._outbox.say(committed.unsaid)
             clock.lap("say")
         return analysis.counts
 

@@ -11,7 +11,10 @@ from rollotape.domain.sectors import BENCHMARKS, FUNDS, MARKET
 from rollotape.domain.sessions import DAY_US
 from rollotape.domain.strength import Closes, Market, lacking
 from rollotape.domain.strength.pairs import DEEPEST, FRESH_DAYS
-from rollotape.domain.strength.rows import COLUMNS, MAPPING_COLUMNS, Changes, Row
+from rollotape.domain.strength.rows import COLUMNS, Changes, Row
+from rollotape.facts import Message
+from rollotape.postgres import outbox
+from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
 
 _EARLIEST_US = -62_135_596_800_000_000
@@ -127,25 +130,21 @@ class Block:
         """Every stock that `sectors` knows or that has a daily bar."""
         return await self._stocks("mapped_stocks")
 
-    async def rewrite_mapping(self, rows: Sequence[Row]) -> dict[int, int]:
-        """Make the mapping these rows; as `write`."""
+    async def rewrite_mapping(self, rows: Sequence[Row]) -> tuple[int, int]:
+        """Make the mapping these rows; how many changed, and the version it has then."""
         stored = {r[0]: tuple(r) for r in await self._connection.fetch(self._sql["stored_mapping"])}
-        gone = stored.keys() - {row[0] for row in rows}
+        gone = sorted(stored.keys() - {row[0] for row in rows})
         changed = [row for row in rows if stored.get(row[0]) != row]
         if gone:
-            await self._connection.execute(self._sql["unmap"], sorted(gone))
+            await self._connection.execute(self._sql["unmap"], gone)
         if changed:
-            columns = zip(*changed, strict=True)
-            assert len(changed[0]) == len(MAPPING_COLUMNS)
-            await self._connection.execute(self._sql["map"], *columns)
-        return await self._move(self.days if gone or changed else [])
+            await self._connection.execute(self._sql["map"], *zip(*changed, strict=True))
+        moved = await self._move(self.days if gone or changed else [])
+        return len(gone) + len(changed), moved.get(NEWEST, 0)
 
-    async def say(self, messages: bytes | None) -> int | None:
+    async def leave(self, messages: Sequence[Message]) -> Unsaid | None:
         """Leave messages in the outbox, in this transaction."""
-        if messages is None:
-            return None
-        outbox_id: int = await self._connection.fetchval(queries("outbox")["add"], messages)
-        return outbox_id
+        return await outbox.add(self._connection, messages)
 
     async def _move(self, days: Sequence[int]) -> dict[int, int]:
         if not days:

@@ -12,9 +12,11 @@ import numpy as np
 from rollotape.domain.analysis import Analysis, Key, Span, VsaEvent, Window
 from rollotape.domain.bars import BAR, Rows
 from rollotape.domain.vsa.rules import REACH
+from rollotape.facts import Message
 from rollotape.postgres import dead_letters as graveyard
-from rollotape.postgres import versions
+from rollotape.postgres import outbox, patterns, versions
 from rollotape.postgres.dead_letters import DeadLetter
+from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
 from rollotape.postgres.versions import Version
 
@@ -33,16 +35,15 @@ class Changes:
     analysis: Analysis | None
     versions: Mapping[str, Version]
     refused: Sequence[DeadLetter]
-    messages: bytes | None
-    """For the outbox; None when there is nothing to say."""
+    messages: Sequence[Message]
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Versions of the symbols that were changed, and the row of the outbox that waits to be said."""
+    """Versions of the symbols that were changed, and what waits to be said."""
 
     versions: dict[str, Version]
-    outbox_id: int | None
+    unsaid: Unsaid | None
 
 
 NOTHING = Committed({}, None)
@@ -54,7 +55,6 @@ class Tape:
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
         self._sql = queries("tape")
-        self._outbox = queries("outbox")
 
     async def versions(self, symbols: Collection[str]) -> dict[str, Version]:
         return await versions.current(self._pool, symbols)
@@ -85,21 +85,23 @@ class Tape:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             moved: dict[str, Version] = {}
+            messages = list(changes.messages)
             if changes.analysis is not None and changes.analysis.changes:
-                symbols = {symbol for symbol, _ in changes.analysis.extents("ts")}
-                moved = await versions.lock(connection, symbols, changes.versions)
-                await self._write(connection, changes.analysis)
+                first_changes = {key: first for key, (first, _) in changes.analysis.extents("ts").items()}
+                moved = await versions.lock(connection, {s for s, _ in first_changes}, changes.versions)
+                await self._write(connection, changes.analysis, first_changes)
+                recounted = await patterns.recount(connection, first_changes=first_changes)
+                messages += await patterns.updates(connection, recounted, recounted, moved)
             if changes.refused:
                 await graveyard.store(connection, changes.refused)
-            outbox_id = None
-            if changes.messages is not None:
-                outbox_id = await connection.fetchval(self._outbox["add"], changes.messages)
-        return Committed(moved, outbox_id)
+            return Committed(moved, await outbox.add(connection, messages))
 
     async def compact_marks(self) -> None:
         await self._pool.execute(self._sql["compact_marks"])
 
-    async def _write(self, connection: Any, analysis: Analysis) -> None:
+    async def _write(
+        self, connection: Any, analysis: Analysis, first_changes: Mapping[Key, int]
+    ) -> None:
         """New bars may be copied: under the lock, at this version, nobody else can have stored their keys."""
         keys = analysis.keys
         index, rows = analysis.inserted

@@ -1,0 +1,1 @@
+"""Relative strength across symbols, date by date, oldest first."""

@@ -1,0 +1,107 @@
+"""Marks become days, days become scores, the newest day becomes the mapping: gather, decide, apply, say."""
+
+import asyncio
+from time import perf_counter
+
+from rollotape import facts, metrics
+from rollotape.domain.strength import as_of, rows, score
+from rollotape.domain.strength.rows import Changes, Row
+from rollotape.postgres.pool import unavailable
+from rollotape.postgres.strength import Block, Strength
+from rollotape.streams.outbox import Outbox
+
+SERVICE = "rs-worker"
+DAYS_AT_ONCE = 250
+QUIET_S = 0.3
+"""Bars are quiet when no mark came for so long: several symbols of one day are better scored together."""
+PATIENCE_S = 3.0
+"""Bars that keep coming are not waited for any longer."""
+
+assert QUIET_S < PATIENCE_S
+
+
+class Score:
+    """Works off what is due; any number of them may do so, on any machines."""
+
+    def __init__(self, strength: Strength, outbox: Outbox) -> None:
+        self._strength = strength
+        self._outbox = outbox
+
+    async def once(self) -> bool:
+        """Take a turn; false when there was nothing to do.
+
+        Raises:
+            Unavailable: Redis or PostgreSQL is away. What was begun is due again.
+        """
+        with unavailable(SERVICE):
+            await self._strength.drop_other_marks()
+            expanded = await self._expand()
+            worked = await self._block()
+            metrics.STRENGTH_BACKLOG.set(await self._strength.backlog() if worked else 0)
+        return expanded or worked
+
+    async def _expand(self) -> bool:
+        newest = await self._strength.newest_mark()
+        if newest is None:
+            return False
+        await self._quiet(newest)
+        while (await self._strength.expand()).marks:
+            pass
+        return True
+
+    async def _quiet(self, newest: int | None) -> None:
+        patience_over = perf_counter() + PATIENCE_S
+        while newest is not None and perf_counter() < patience_over:
+            await asyncio.sleep(QUIET_S)
+            seen, newest = newest, await self._strength.newest_mark()
+            if newest == seen:
+                return
+
+    async def _block(self) -> bool:
+        """Score the oldest days that are due, all or none of them."""
+        async with self._strength.due(DAYS_AT_ONCE) as block:
+            if block is None:
+                return False
+            said = await (_map(block) if block.is_mapping else _score(block))
+            unsaid = await block.say(said)
+        if unsaid is not None:
+            await self._outbox.say(unsaid)
+        return True
+
+
+async def _score(block: Block) -> list[facts.Message]:
+    clock = _Steps()
+    market = await block.market()
+    stored = await block.scores()
+    clock.lap("gather")
+    # In a thread: this may take a second, and those who ask whether we live must not wait for it.
+    changes: Changes = await asyncio.to_thread(lambda: rows.changes(score(market, block.days), stored))
+    clock.lap("decide")
+    versions = await block.write(changes)
+    clock.lap("apply")
+    metrics.STRENGTH_DATES.inc(len(block.days))
+    metrics.STRENGTH_ROWS.labels("written").inc(len(changes.written))
+    metrics.STRENGTH_ROWS.labels("removed").inc(len(changes.removed))
+    counts = changes.by_day()
+    return [facts.rs_scored(day, version, counts[day]) for day, version in sorted(versions.items())]
+
+
+async def _map(block: Block) -> list[facts.Message]:
+    newest = await block.newest_day()
+    stocks = await block.mapped_stocks()
+    scores = None if newest is None else as_of(await block.market([newest]), newest)
+    wanted: list[Row] = rows.mapping(stocks, scores)
+    changed, version = await block.rewrite_mapping(wanted)
+    return [facts.rs_mapped(newest, version, changed)] if changed else []
+
+
+class _Steps:
+    """Observes how long each step took since the last one."""
+
+    def __init__(self) -> None:
+        self._last = perf_counter()
+
+    def lap(self, step: str) -> None:
+        now = perf_counter()
+        metrics.STEP_SECONDS.labels(SERVICE, step).observe(now - self._last)
+        self._last = now
