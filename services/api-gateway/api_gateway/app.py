@@ -1,5 +1,6 @@
 """The application: its paths, each also under /api/v1, its layers and its description."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from api_gateway import openapi, problems
 from api_gateway.backends import Backends
 from api_gateway.envelope import Envelope
 from api_gateway.routes import bars, operations, vsa
-from rollotape import __version__
+from rollotape import __version__, calendars
 from rollotape.settings import Settings
 
 _ABOUT = """
@@ -72,8 +73,13 @@ def describe() -> dict[str, Any]:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
-    await app.state.servers.close()
+    # Judging a bar needs the calendar, which takes seconds to make: the first sender should not wait for it.
+    warming = asyncio.create_task(asyncio.to_thread(calendars.sessions))
+    try:
+        yield
+    finally:
+        await app.state.servers.close()
+        await asyncio.wait([warming])
 
 
 def _operation_id(route: APIRoute) -> str:

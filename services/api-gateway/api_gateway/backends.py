@@ -23,6 +23,7 @@ _ACQUIRE_S = 5.0
 _REOPEN_AFTER_S = 1.0
 _CHECK_S = 2.0
 _GIVE_UP_S = 5.0
+_CLOSE_S = 2.0
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -98,8 +99,14 @@ class Postgres:
         return True
 
     async def close(self) -> None:
-        if self._pool is not None:
-            await self._pool.close()
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await pool.close()
+        except Exception:  # a connection that hangs must not hold up the stop
+            pool.terminate()
 
 
 _BROKEN = (
@@ -179,5 +186,6 @@ class Backends:
         return [name for name, here in zip(self.NAMES, answered, strict=True) if not here]
 
     async def close(self) -> None:
+        """Let go of every connection; asking again opens them again."""
         await self.streams.close()
         await self.postgres.close()

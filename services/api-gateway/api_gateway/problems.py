@@ -64,7 +64,7 @@ class FieldError:
     reason: str
 
 
-class Problem(RolloError):  # noqa: N818 - the word of RFC 9457
+class Problem(RolloError):
     """Raised by whoever cannot go on; the handlers below turn it into the answer."""
 
     def __init__(

@@ -1,0 +1,146 @@
+"""A gateway to ask: rows to answer from, a real server around it, and a judge of its answers."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import jsonschema_rs
+import orjson
+import uvicorn
+
+from api_gateway.app import create_app
+from api_gateway.protocol import StrictH11
+from rollotape.settings import Settings
+from support.waiting import eventually_sync
+
+FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
+
+_INSERT_BAR = """
+INSERT INTO bars (symbol, timeframe, ts, open, high, low, close, volume, revision, synthetic, hash, end_ts,
+                  session_date, hours, arrived_at, evaluable)
+VALUES ($1, $2, $3, 10, 12, 9, 11, 1500.5, $4, false, 7, $5, $3::timestamptz::date, 'regular', $5, $6)
+"""
+_INSERT_EVENT = """
+INSERT INTO vsa_events (symbol, timeframe, rule_set, kind, event_ts, confirmed_ts, knowable_at, direction)
+VALUES ($1, '1d', $2, $3, $4, $5, $6, $7)
+"""
+
+
+def day(n: int) -> datetime:
+    return FIRST_DAY + timedelta(days=n)
+
+
+def closing(n: int) -> datetime:
+    """When the bar of day n is known."""
+    return day(n) + timedelta(hours=21)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of vsa_events by its day, confirmed `later` days after it."""
+
+    on: int
+    kind: str = "no_demand"
+    direction: str = "bearish"
+    rule_set: str = "seed-1"
+    later: int = 0
+
+
+async def insert_days(
+    database_url: str, symbol: str, count: int, *, evaluable_from: int = 0, timeframe: str = "1d"
+) -> None:
+    """Bars of `count` days in a row; those before `evaluable_from` have too little history."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = [(symbol, timeframe, day(n), n, closing(n), n >= evaluable_from) for n in range(count)]
+        await connection.executemany(_INSERT_BAR, rows)
+    finally:
+        await connection.close()
+
+
+async def insert_events(database_url: str, symbol: str, events: Sequence[Event]) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = [
+            (symbol, e.rule_set, e.kind, day(e.on), day(e.on + e.later), closing(e.on + e.later), e.direction)
+            for e in events
+        ]
+        await connection.executemany(_INSERT_EVENT, rows)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def serve(settings: Settings) -> Iterator[str]:
+    """The gateway as it runs, on a port of its own; yields its URL."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        http=StrictH11,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="gateway")
+    thread.start()
+    try:
+        eventually_sync(lambda: server.started or not thread.is_alive(), what="the gateway listening")
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+class Judge:
+    """Knows the OpenAPI document and holds answers against it."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._validators: dict[bytes, jsonschema_rs.Draft202012Validator] = {}
+
+    def conforms(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Assert that the answer is one of those that its operation declares; `headers` in lower case."""
+        operation = self.operations(path)[method.lower()]
+        assert str(status) in operation["responses"], f"{method} {path}: {status} is not declared"
+        declared = operation["responses"][str(status)]
+        self._headers_conform(declared, headers)
+        media_type = headers.get("content-type", "").partition(";")[0]
+        if not declared.get("content"):
+            assert not body, f"{status} has a body"
+            return
+        assert media_type in declared["content"], f"{status} as {media_type} is not declared"
+        if media_type.endswith("json"):
+            self._validator(declared["content"][media_type]["schema"]).validate(orjson.loads(body))
+
+    def _validator(self, schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
+        key = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
+        if key not in self._validators:
+            whole = {**schema, "components": self._document["components"]}
+            self._validators[key] = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+        return self._validators[key]
+
+    def _headers_conform(self, declared: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        for name in declared.get("headers", {}):
+            said = self._document["components"]["headers"][name]
+            assert name.lower() in headers or not said.get("required"), f"{name} is missing"
+            if name.lower() in headers:
+                assert re.search(said["schema"].get("pattern", ""), headers[name.lower()]), name
+
+    def operations(self, path: str) -> Mapping[str, Any]:
+        """What is declared for `path`, by method in lower case; empty where nothing is."""
+        for template, operations in self._document["paths"].items():
+            pattern = re.sub(r"\\\{\w+\\\}", ".*", re.escape(template))
+            if re.fullmatch(pattern, path, re.DOTALL):
+                assert isinstance(operations, dict)
+                return operations
+        return {}

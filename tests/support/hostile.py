@@ -1,0 +1,27 @@
+"""Told to Schemathesis: rules between parameters that no schema can say, so that valid requests are valid."""
+
+from typing import Any
+from zlib import crc32
+
+import schemathesis
+from schemathesis import GenerationMode, HookContext
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Any, **_: Any) -> None:
+    """Requests that are meant to be refused are left as they are."""
+    if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
+        return
+    if case.query:
+        _agree(case.query)
+    if case.path_parameters and crc32(str(case.path_parameters).encode()) % 2:
+        case.path_parameters["symbol"] = "AAPL"  # half of them must find something
+
+
+def _agree(query: Any) -> None:
+    query.pop("page_token", None)  # is given by the page before, never made up
+    if "kinds" in query:
+        query["rule_set"] = "all"
+    if "start" in query and "end" in query:
+        query["start"], query["end"] = sorted((query["start"], query["end"]), key=lambda s: str(s)[:10])
+        query["end"] = str(query["end"])[:10]  # the whole day, which is not over before it began
