@@ -1,0 +1,98 @@
+"""The market that does not exist: valid, repeatable, and lively enough to find something in."""
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+
+from rollotape import calendars, intake
+from rollotape.producers.frames import Bars, Framer
+from rollotape.producers.simulator import STOCKS, Market, Ohlcv, minutes_of
+
+NOW = datetime(2026, 3, 4, 15, 30, 12, tzinfo=UTC)  # a Wednesday, an hour after the opening
+
+
+@pytest.fixture(scope="module")
+def market() -> Market:
+    return Market(calendars.sessions())
+
+
+def rows(bars: Bars) -> list[tuple[Any, ...]]:
+    return list(bars.rows())
+
+
+def refusals(*columns: Bars) -> list[intake.Refusal]:
+    """What the detector would refuse if these bars arrived now."""
+    framer = Framer(16)
+    messages = [m for bars in columns for m in framer.add(bars)] + framer.flush()
+    arrived_ms = int(NOW.timestamp() * 1000)
+    return intake.read([intake.Message(p, arrived_ms) for _, p in messages], calendars.sessions).refused
+
+
+def test_the_session_that_is_open_is_the_next_one_to_close(market: Market) -> None:
+    assert market.opening(market.closed_before(NOW)) == datetime(2026, 3, 4, 14, 30, tzinfo=UTC)
+
+
+def test_three_years_of_days_end_with_the_last_session_and_are_valid(market: Market) -> None:
+    closed = market.closed_before(NOW)
+    days = market.days(closed - 756, closed)
+
+    assert len(days) == 756 * len(STOCKS)
+    assert days.ts[-1] == "2026-03-03T00:00:00Z"
+    assert refusals(days) == []
+    for column in (days.open, days.high, days.low, days.close):
+        assert all(price == round(price, 2) for price in column if price)
+    assert all(volume and volume == int(volume) for volume in days.volume)
+
+
+def test_the_minutes_of_a_session_add_up_to_its_day(market: Market) -> None:
+    session = market.closed_before(NOW) - 1
+    day = {row[0]: row for row in rows(market.days(session, session + 1))}
+    minutes = defaultdict(list)
+    for _, bars in market.minutes(session):
+        for row in rows(bars):
+            minutes[row[0]].append(row)
+
+    assert refusals(*(bars for _, bars in market.minutes(session))) == []
+    for symbol, (_, _, o, h, low, c, v, _) in day.items():
+        of = minutes[symbol]
+        assert len(of) == 390
+        assert (of[0][2], max(r[3] for r in of), min(r[4] for r in of), of[-1][5]) == (o, h, low, c)
+        assert sum(int(r[6]) for r in of) == v
+
+
+def test_a_short_session_has_fewer_minutes(market: Market) -> None:
+    session = market.closed_before(datetime(2025, 11, 28, 16, 0, tzinfo=UTC))  # the day after Thanksgiving
+    assert len(market.minutes(session)) == 210
+
+
+def test_the_same_seed_tells_the_same_story_wherever_it_begins(market: Market) -> None:
+    again = Market(calendars.sessions())
+    assert rows(again.days(900, 910)) == rows(market.days(900, 910))
+    assert again.minutes(905) == market.minutes(905)
+    assert rows(again.days(300, 310)) == rows(market.days(300, 310))
+
+
+def test_another_seed_tells_another_story(market: Market) -> None:
+    other = Market(calendars.sessions(), seed=2)
+    assert rows(other.days(900, 910)) != rows(market.days(900, 910))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_minutes_fit_even_a_day_of_one_price(seed: int) -> None:
+    flat, narrow, wide = (5.0, 5.0, 5.0, 5.0, 1_000), (5.0, 5.01, 5.0, 5.0, 391), (9.0, 30.0, 8.0, 8.0, 10**8)
+    for day in (Ohlcv(*flat), Ohlcv(*narrow), Ohlcv(*wide)):
+        made = list(minutes_of(day, 390, Random(seed)))
+        assert (made[0].open, made[-1].close) == (day.open, day.close)
+        assert (max(m.high for m in made), min(m.low for m in made)) == (day.high, day.low)
+        assert sum(m.volume for m in made) == day.volume
+        assert all(m.low <= min(m.open, m.close) <= max(m.open, m.close) <= m.high for m in made)
+        assert all(m.volume > 0 for m in made)
+
+
+def test_no_price_wanders_off_in_twenty_years(market: Market) -> None:
+    days = Market(calendars.sessions(), seed=3).days(0, 5_000)
+    assert min(low for low in days.low if low) > 0.5
+    assert max(high for high in days.high if high) < 50_000
