@@ -206,9 +206,12 @@ STREAMS: dict[str, StreamContract] = {
     for s in (
         StreamContract(name="bars", partitioned=True, groups=("detector",), messages=(Bar, BarFrame),
                        summary="Bars from every producer, partitioned by crc32(symbol) mod P."),
+        StreamContract(name="patterns", partitioned=True, groups=("detector",), messages=(PatternEvent,),
+                       summary="Pattern events of every source, also in older shapes, partitioned like bars."),
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
-        StreamContract(name="updates", partitioned=False, groups=(), messages=(VsaUpdate, RsUpdate),
+        StreamContract(name="updates", partitioned=False, groups=(),
+                       messages=(VsaUpdate, PatternUpdate, RsUpdate),
                        summary="Facts after a commit, one entry each, for caches and live viewers."),
     )
 }

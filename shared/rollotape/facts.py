@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 
@@ -82,6 +82,8 @@ def _told(name: str, value: Any) -> Any:
         return instant(value)
     if isinstance(value, Decimal):
         return float(value)
+    if isinstance(value, UUID):
+        return str(value)
     return orjson.loads(value) if name.startswith("vsa_events") and value is not None else value
 
 

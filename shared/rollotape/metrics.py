@@ -105,8 +105,25 @@ WINDOWS = Counter(
     "rollo_windows_total", "Windows of symbols asked for. source: memory, read (from PostgreSQL)", ("source",)
 )
 
+# ---- rs-worker: how far scores are behind, and what it took to catch up
+STRENGTH_BACKLOG = Gauge("rollo_strength_backlog_dates", "Dates whose scores are due")
+STRENGTH_DATES = Counter("rollo_strength_dates_total", "Dates scored, each time counted")
+STRENGTH_ROWS = Counter(
+    "rollo_strength_rows_total",
+    "Rows of scores that differed. change: written (new or changed), removed (gone or changed)",
+    ("change",),
+)
+
 # ---- watchdog
 WATCHDOG_ENDED = Counter(
     "rollo_watchdog_ended_transactions_total", "Transactions of our workers ended because they took too long"
 )
 WINDOW_BARS = Gauge("rollo_window_bars", "Bars that the detector keeps in memory")
+PATTERNS = Counter(
+    "rollo_patterns_input_total",
+    "Pattern events received, by outcome: applied, duplicate, superseded, refused. Together all of the input",
+    ("outcome",),
+)
+PATTERNS_CONFLICTS = Counter(
+    "rollo_patterns_conflicts_total", "Events that met another content of equal revision; the hash decided"
+)

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -38,7 +38,7 @@ from rollotape.postgres.watchdog import end_stale_transactions
 from rollotape.settings import Settings
 from rollotape.streams.backoff import Backoff, is_outage
 from rollotape.streams.broker import guard_policy, make_broker
-from rollotape.streams.delivery import Delivery, Handler, Weigh
+from rollotape.streams.delivery import Delivery, Handler, Weigh, export
 from rollotape.streams.janitor import Janitor
 from rollotape.streams.leases import Leaseholder, unique_name
 from rollotape.streams.producer import Producer
@@ -78,27 +78,42 @@ class Service:
         self.redis: Redis = cast("Redis", broker.config.broker_config.connection.client)
         self.producer = Producer(self.redis)
         self._health = health
-        self._leaseholders: list[Leaseholder] = []
+        self._deliveries: list[Delivery] = []
+        self._leaseholder: Leaseholder | None = None
         self._tasks: list[asyncio.Task[NoReturn]] = []
 
     def deliver(self, kind: str, handler: Handler, *, weigh: Weigh | None = None) -> Delivery:
-        """Deliver this replica's share of the partitions of `kind` to `handler`, from now on."""
+        """Deliver this replica's share of the partitions of `kind` to `handler`, once the start is over.
+
+        All kinds of a worker share their leases: a partition of each comes and goes with the others.
+        """
         delivery = Delivery(self.broker, kind, self.name, handler, self.settings, weigh=weigh)
+        self._deliveries.append(delivery)
+        self._health.alive_when(f"delivery of {kind}", delivery.alive)
+        self._health.ready_when(f"groups of {kind}", lambda: _delivering(delivery))
+        return delivery
+
+    def _share(self) -> None:
+        """Take part in sharing the partitions, if there is anything to deliver."""
+        if not self._deliveries:
+            return
         owner = unique_name(self.settings.instance)
-        leaseholder = Leaseholder(
+        self._leaseholder = Leaseholder(
             Leases(self.ops_pool, self.name, owner, self.settings.lease_s),
-            delivery.hold,
+            self._hold,
             service=self.name,
             replica=owner,
             partitions=self.partitions,
             lease_s=self.settings.lease_s,
         )
-        self._leaseholders.append(leaseholder)
-        self._always(f"leases of {kind}", leaseholder.run)
-        self.every(5.0, delivery.standings)
-        self._health.alive_when(f"delivery of {kind}", delivery.alive)
-        self._health.ready_when(f"groups of {kind}", lambda: _delivering(delivery))
-        return delivery
+        self._always("leases", self._leaseholder.run)
+        self.every(5.0, self._export_standings)
+
+    async def _hold(self, partitions: Collection[int]) -> None:
+        await asyncio.gather(*(delivery.hold(partitions) for delivery in self._deliveries))
+
+    async def _export_standings(self) -> None:
+        export([s for delivery in self._deliveries for s in await delivery.standings()], self.name)
 
     def every(self, seconds: float, job: Job) -> None:
         """Run a job again and again. One that fails runs again at its next turn; a series is logged once."""
@@ -136,7 +151,8 @@ class Service:
 
     async def _leave(self) -> None:
         """Finish running batches and give the partitions back, then end everything else."""
-        await asyncio.gather(*(leaseholder.leave() for leaseholder in self._leaseholders))
+        if self._leaseholder is not None:
+            await self._leaseholder.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=1.0)
@@ -198,6 +214,7 @@ async def _serve_until(
             health.ready_when("postgres", lambda: ops_pool.fetchval("SELECT 1"))
             health.ready_when("redis", service.redis.ping)
             await start(service)
+            service._share()
             gc.freeze()
             health.phase = None
             log.info("started", partitions=partitions)

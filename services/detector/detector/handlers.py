@@ -45,17 +45,8 @@ class ApplyBars:
 
     async def bury(self, entry: Entry, error: Exception) -> None:
         """Keep an entry that we cannot apply though it is sound: a bug must not block its partition."""
-        letter = DeadLetter(
-            stream=entry.stream,
-            entry_id=entry.id,
-            row=0,
-            service=SERVICE,
-            faults=[Fault("defect", f"{type(error).__name__}: {error}"[:500])],
-            payload=entry.payload or b"",
-            arrived_us=entry.arrived_ms * 1_000,
-        )
         with unavailable("detector"):
-            await self._tape.commit(Changes(None, {}, [letter], []))
+            await self._tape.commit(Changes(None, {}, [defect(entry, error)], []))
 
     async def _until_unmoved(self, intake: Intake, refused: Sequence[DeadLetter]) -> Counts:
         if not len(intake.rows):
@@ -118,6 +109,19 @@ class _Steps:
         now = perf_counter()
         metrics.STEP_SECONDS.labels(SERVICE, step).observe(now - self._last)
         self._last = now
+
+
+def defect(entry: Entry, error: Exception) -> DeadLetter:
+    """An entry that a bug of ours keeps from being applied."""
+    return DeadLetter(
+        stream=entry.stream,
+        entry_id=entry.id,
+        row=0,
+        service=SERVICE,
+        faults=[Fault("defect", f"{type(error).__name__}: {error}"[:500])],
+        payload=entry.payload or b"",
+        arrived_us=entry.arrived_ms * 1_000,
+    )
 
 
 def _dead_letter(entry: Entry, refusal: Refusal) -> DeadLetter:

@@ -2,7 +2,9 @@
 
 from detector.handlers import SERVICE, ApplyBars
 from detector.memory import Memory
+from detector.patterns import ApplyPatterns
 from rollotape import calendars, metrics, service
+from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.tape import Tape
 from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox
@@ -27,6 +29,7 @@ async def start(worker: service.Service) -> None:
     memory = Memory(worker.settings.window_bars)
     metrics.WINDOW_BARS.set_function(memory.__len__)
     worker.deliver("bars", ApplyBars(tape, memory, outbox, calendars.sessions), weigh=weigh)
+    worker.deliver("patterns", ApplyPatterns(Patterns(worker.pool), outbox))
 
     async def sweep() -> None:
         await outbox.sweep(older_than_s=UNSAID_S)

@@ -46,9 +46,9 @@ class Memory:
             if symbol not in after:
                 continue  # never stored, and nothing of it was
             version, held = self._symbols.pop(symbol, (UNKNOWN, {}))
+            self._bars -= sum(len(w.bars) for w in held.values())
             if version not in (before.get(symbol, UNKNOWN), after[symbol]):
                 held = {}
-            self._bars -= sum(len(w.bars) for w in held.values())
             held = held | {timeframe: window} if window.until == FOREVER else _without(held, timeframe)
             self._symbols[symbol] = after[symbol], held
             self._bars += sum(len(w.bars) for w in held.values())

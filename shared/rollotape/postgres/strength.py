@@ -118,7 +118,7 @@ class Block:
         if changes.written:
             records = changes.written
             await self._connection.copy_records_to_table("rs_scores", records=records, columns=COLUMNS)
-        return await self._move(sorted(changes.by_day()))
+        return await self._move(sorted(changes.by_day))
 
     async def newest_day(self) -> int | None:
         """The newest day on which any stock has a bar."""

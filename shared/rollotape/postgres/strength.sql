@@ -130,7 +130,7 @@ FROM (SELECT symbol FROM symbol_state k
       WHERE EXISTS (SELECT FROM bars b WHERE b.symbol = k.symbol AND b.timeframe = '1d' AND NOT b.synthetic)) k
 FULL JOIN sectors s ON s.symbol = k.symbol
 WHERE coalesce(s.kind, 'stock') = 'stock' AND coalesce(k.symbol, s.symbol) <> ALL($1::text[])
-ORDER BY symbol COLLATE "C";
+ORDER BY coalesce(k.symbol, s.symbol) COLLATE "C";
 
 -- name: stored_mapping
 SELECT symbol, sector, etf, as_of, rs_score, rank, is_sector_leader FROM sector_mapping;

@@ -13,7 +13,7 @@ UNKNOWN: Version = (0, 0)
 _SQL = "versions"
 
 
-class Moved(Exception):  # noqa: N818 - no error: the usual end of a race
+class Moved(Exception):
     """A symbol changed between gather and apply; nothing was written, gather again."""
 
 

@@ -43,7 +43,7 @@ _AWAY = (
 log = structlog.get_logger()
 
 
-class GivenBack(Exception):  # noqa: N818  it says what happened, and nothing is wrong
+class GivenBack(Exception):
     """The partition is being given up while a batch waits for its next try: its entries stay pending."""
 
 

@@ -1,7 +1,7 @@
 """The partitions one replica delivers: a running subscriber for each, started and stopped as leases move."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -15,7 +15,7 @@ from rollotape.streams.entries import Entry, Handler, Weigh
 from rollotape.streams.partitions import stream_name
 from rollotape.streams.subscriber import PartitionSubscriber, Plan, register, unregister
 
-__all__ = ["Delivery", "Entry", "Handler", "Standing", "Weigh"]
+__all__ = ["Delivery", "Entry", "Handler", "Standing", "Weigh", "export"]
 
 GRACE_S = 6.0
 """A batch that runs when its partition is given up has this long to finish."""
@@ -117,12 +117,10 @@ class Delivery:
         }
 
     async def standings(self) -> list[Standing]:
-        """Where the group stands in every stream that is held; also exported as metrics."""
+        """Where the group stands in every stream that is held."""
         redis = await self._broker.connect()
         streams = [stream_name(self._plan.kind, partition) for partition in sorted(self._running)]
-        standings = [await standing(redis, stream, self._plan.group) for stream in streams]
-        _export(standings, self._plan.group)
-        return standings
+        return [await standing(redis, stream, self._plan.group) for stream in streams]
 
 
 async def standing(redis: Redis, stream: str, group: str) -> Standing:
@@ -153,7 +151,8 @@ async def standing(redis: Redis, stream: str, group: str) -> Standing:
 _GAUGES = (metrics.STREAM_LAG, metrics.STREAM_LAG_KNOWN, metrics.STREAM_PENDING, metrics.STREAM_LENGTH)
 
 
-def _export(standings: list[Standing], group: str) -> None:
+def export(standings: Sequence[Standing], group: str) -> None:
+    """Set the gauges of these streams, and of no others."""
     for gauge in _GAUGES:
         gauge.clear()  # a partition given up is somebody else's to report
     for p in standings:
