@@ -1,6 +1,7 @@
 """How every command ends: one sentence on stderr and an exit code, never a traceback."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -14,6 +15,7 @@ from rollotape.postgres.pool import OUTAGES
 from rollotape.settings import Settings
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+CANCEL_AGAIN_S = 0.5
 
 Result = TypeVar("Result")
 
@@ -21,7 +23,7 @@ Result = TypeVar("Result")
 def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = lambda: "stopped") -> Result:
     """Run a command's work; `interrupted` says what holds after Ctrl-C."""
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_interrupted(work))
     except KeyboardInterrupt:
         stop(interrupted(), INTERRUPTED)
     except Refused as error:
@@ -36,6 +38,27 @@ def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = l
         if isinstance(error, OSError) and error.filename is not None:
             stop(f"{error.filename}: {error.strerror}", FAILURE)
         stop(f"Redis or PostgreSQL cannot be reached: {error}", FAILURE)
+
+
+async def _until_interrupted(work: Coroutine[Any, Any, Result]) -> Result:
+    """Like `await work`, but Ctrl-C always stops it.
+
+    redis-py 8.1 loses a cancellation that comes while it looks for bytes without waiting, so one is not
+    enough: asyncio's own handling of Ctrl-C left every few commands running.
+    """
+    task = asyncio.create_task(work)
+    interrupted = asyncio.Event()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as of a job that a shell put aside
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
+    ctrl_c = asyncio.create_task(interrupted.wait())
+    await asyncio.wait({task, ctrl_c}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        ctrl_c.cancel()
+        return task.result()
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
+    raise KeyboardInterrupt
 
 
 def stack_of(data: Path | None) -> Settings:

@@ -70,7 +70,7 @@ def import_bars(
     """
     options = _options(timeframe, revision, symbol, timezone)
     settings = ends.stack_of(data)
-    job = _Job(settings, files, options, frame_bars, refused)
+    job = ImportJob(settings, files, options, frame_bars, refused)
     summary = ends.run(job.run(wait=wait), interrupted=job.interrupted)
     if as_json:
         typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
@@ -92,7 +92,9 @@ def _options(
 
 
 @dataclass(slots=True)
-class _Job:
+class ImportJob:
+    """One run of the command; knows at every moment what holds if it is interrupted."""
+
     settings: Settings
     files: list[Path]
     options: Options

@@ -1,0 +1,281 @@
+"""Imports: every row is accounted for, importing again changes nothing, and nobody waits in silence."""
+
+import asyncio
+import csv
+import gzip
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+from typer.testing import CliRunner
+
+from rollotape.cli import app
+from rollotape.cli.importing import ImportJob
+from rollotape.errors import Unavailable
+from rollotape.producers.csv import Options
+from rollotape.producers.importer import GROUP, NOBODY, Readers, Sent
+from rollotape.settings import Settings
+from rollotape.streams import position
+from rollotape.streams.partitions import partition_of
+from rollotape.streams.producer import Producer
+from support.commands import ROLLO, Environment, environment_of, rollo, started
+from support.databases import fetch
+from support.waiting import eventually
+
+NO_OPTIONS = Options()
+HEADER = "symbol,date,open,high,low,close,volume"
+DETECTOR = [sys.executable, "-m", "detector"]
+DEFECTIVE = set(
+    "AOS BBY BHF CHD CHK DHR ES FTV IP LNT O REGN SPG UA VRTX WRK".split()  # noqa: SIM905 - names to read
+)
+
+
+@pytest.fixture
+def environment(settings: Settings) -> Environment:
+    return environment_of(settings)
+
+
+@pytest.fixture
+def detector(environment: Environment, tmp_path: Path) -> Iterator[None]:
+    with started(environment, *DETECTOR, where=tmp_path):
+        yield
+
+
+async def import_(
+    settings: Settings, path: Path, options: Options = NO_OPTIONS, *, wait: bool = True, frame_bars: int = 500
+) -> dict[str, Any]:
+    """What `rollo import` does, without the second that another process takes to start."""
+    job = ImportJob(settings, [path], options, frame_bars, path.with_suffix(".refused.csv"))
+    return await asyncio.wait_for(job.run(wait=wait), 60)
+
+
+def bars_of(symbol: str, count: int, *, price: float = 10.0) -> list[str]:
+    days = [f"2020-{month:02}-{day:02}" for month in range(1, 13) for day in range(1, 29)]
+    return [f"{symbol},{day},{price},{price + 1},{price - 1},{price},1000" for day in days[:count]]
+
+
+def written(folder: Path, rows: list[str], name: str = "bars.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join([HEADER, *rows]))
+    return path
+
+
+@pytest.mark.usefixtures("detector")
+async def test_every_row_is_accounted_for_and_importing_again_changes_nothing(
+    settings: Settings, environment: Environment, tmp_path: Path
+) -> None:
+    mistakes = ["A,2020-02-01,abc,1,1,1,1", "A,31/12/2020,1,1,1,1,1", "A,2020-02-03,1,1,2,1,1", "A,2020-2"]
+    path = written(tmp_path, [*bars_of("A", 30), *mistakes, *bars_of("msft", 30)])
+
+    told = rollo(environment, "import", path, "--wait", "--json", where=tmp_path)
+
+    first = orjson.loads(told.stdout)
+    assert (first["rows"], first["sent"], first["accepted"], first["refused"]) == (64, 64, 60, 4)
+    assert first["derived"] is True
+    assert first["refused_files"] == ["bars.refused.csv"]
+    refused = rows_of(tmp_path / "bars.refused.csv")
+    assert [row["row"] for row in refused] == mistakes
+    assert [int(row["line"]) for row in refused] == [32, 33, 34, 35]
+    assert "open: " in refused[0]["reasons"]
+    assert "'31/12/2020'" in refused[1]["reasons"]
+
+    before = content(settings)
+    assert len(before[0]) == 60
+    again = await import_(settings, path, frame_bars=1)
+    assert (again["accepted"], again["refused"], again["entries"]) == (60, 4, 64)
+    assert content(settings) == before
+
+    exported = tmp_path / "exported.csv.gz"
+    rollo(environment, "export", "bars", "--out", exported, where=tmp_path)
+    third = await import_(settings, exported)
+    assert (third["rows"], third["refused"], third["refused_files"]) == (60, 0, [])
+    assert content(settings) == before
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def content(settings: Settings) -> tuple[list[Any], list[Any]]:
+    bars = "SELECT symbol, ts, open, high, low, close, volume, revision FROM bars ORDER BY 1, 2"
+    events = "SELECT * FROM vsa_events ORDER BY symbol, timeframe, rule_set, kind, event_ts"
+    return fetch(settings.database_url, bars), fetch(settings.database_url, events)
+
+
+@pytest.mark.usefixtures("detector")
+async def test_a_restated_bar_wins_in_any_order(settings: Settings, tmp_path: Path) -> None:
+    wrong, right = written(tmp_path, bars_of("A", 3, price=99.0)), written(tmp_path, bars_of("A", 3), "r.csv")
+    await import_(settings, right, Options(revision=1))
+    await import_(settings, wrong)
+    rows, _ = content(settings)
+    assert [(row["open"], row["revision"]) for row in rows] == [(10.0, 1)] * 3
+
+
+@pytest.mark.usefixtures("detector")
+async def test_of_the_real_defects_exactly_23_rows_are_refused(
+    shared_data: Path, settings: Settings, tmp_path: Path
+) -> None:
+    with gzip.open(shared_data / "bars_daily_sp500.csv.gz", "rt") as source:
+        rows = [line.rstrip("\n") for line in source if line.partition(",")[0] in DEFECTIVE]
+    summary = await import_(settings, written(tmp_path, rows))
+    assert (summary["rows"], summary["refused"]) == (len(rows), 23)
+    assert summary["events"] > 100
+    [[bars, letters]] = fetch(
+        settings.database_url, "SELECT (SELECT count(*) FROM bars), (SELECT count(*) FROM dead_letters)"
+    )
+    assert (bars, letters) == (len(rows) - 23, 23)
+    assert len(rows_of(tmp_path / "bars.refused.csv")) == 23
+
+
+def test_what_nobody_reads_is_said_and_waits_for_a_detector(
+    environment: Environment, tmp_path: Path
+) -> None:
+    path = written(tmp_path, bars_of("A", 30))
+    with started(environment, *ROLLO, "import", path, "--wait", where=tmp_path) as command:
+        assert command.stderr is not None
+        said = next(line for line in command.stderr if NOBODY in line)
+        assert "`rollo up` starts one" in said
+        assert command.poll() is None
+        with started(environment, *DETECTOR, where=tmp_path):
+            assert command.wait(timeout=60) == 0
+
+
+def test_ctrl_c_while_waiting_says_what_holds(environment: Environment, tmp_path: Path) -> None:
+    path = written(tmp_path, bars_of("A", 30))
+    with started(environment, *ROLLO, "import", path, "--wait", where=tmp_path) as command:
+        assert command.stderr is not None
+        next(line for line in command.stderr if NOBODY in line)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(timeout=20) == 130
+        assert "stopped waiting; everything was sent" in command.stderr.read()
+
+
+async def test_without_wait_the_rows_lie_in_the_streams(
+    settings: Settings, redis_client: Redis, tmp_path: Path
+) -> None:
+    path = written(tmp_path, [*bars_of("A", 30), "A,2020-05-05,1,1,2,1,1"])
+    summary = await import_(settings, path, wait=False, frame_bars=20)
+    assert (summary["rows"], summary["entries"], summary["refused"], summary["derived"]) == (31, 2, 1, False)
+    assert await redis_client.xlen(f"bars.{partition_of('A', 16)}") == 2
+
+
+async def test_one_file_that_cannot_be_read_keeps_all_from_being_sent(
+    environment: Environment, redis_client: Redis, tmp_path: Path
+) -> None:
+    good, bad = written(tmp_path, bars_of("A", 30)), tmp_path / "bad.csv"
+    bad.write_text("A,2020-01-02,1,1,1,1,1\n")
+    told = rollo(environment, "import", good, bad, where=tmp_path, code=2)
+    assert told.stderr == (
+        f"rollo: {bad}: the first line must name the columns, like {HEADER}; "
+        "it is 'A,2020-01-02,1,1,1,1,1'\n"
+    )
+    assert await redis_client.keys("bars.*") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--timeframe", "1M"], "must be one of 1m 5m"),
+        (["--timezone", "Mars/Olympus"], "no such zone"),
+        (["--frame-bars", "2000"], "1000"),
+        (["--revision", "-1"], "revision"),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path: Path, arguments: list[str], says: str) -> None:
+    path = written(tmp_path, bars_of("A", 1))
+    told = CliRunner().invoke(app, ["import", str(path), *arguments])
+    assert told.exit_code == 2
+    assert says in told.stderr
+
+
+def test_no_stack_is_one_sentence(environment: Environment, tmp_path: Path) -> None:
+    path = written(tmp_path, bars_of("A", 1))
+    nowhere = {name: value for name, value in environment.items() if not name.startswith("ROLLO_")}
+    told = rollo(nowhere, "import", path, where=tmp_path, code=2)
+    assert told.stderr.startswith("rollo: no stack runs on .rollo: start one with `rollo up`")
+    assert told.stderr.count("\n") == 1
+
+
+# Readers: how far they are, in one process
+
+
+async def send(redis: Redis, count: int, stream: str = "bars.0") -> Sent:
+    ids = await Producer(redis).send(stream, [b"{}"] * count)
+    return Sent(rows=count * 10, entries={stream: ids})
+
+
+async def read(redis: Redis, count: int) -> list[bytes]:
+    answer: Any = await redis.xreadgroup(GROUP, "0", {"bars.0": ">"}, count=count)
+    [[_, entries]] = answer
+    return [entry_id for entry_id, _ in entries]
+
+
+async def test_what_is_read_and_not_acknowledged_is_not_finished(redis_client: Redis) -> None:
+    sent = await send(redis_client, 3)
+    assert not await position.finished(redis_client, GROUP, sent.last_ids)
+    await redis_client.xgroup_create("bars.0", GROUP, id="0")
+    assert not await position.finished(redis_client, GROUP, sent.last_ids)
+    first, *rest = await read(redis_client, 3)
+    await redis_client.xack("bars.0", GROUP, *rest)
+    assert not await position.finished(redis_client, GROUP, sent.last_ids)
+    later = await send(redis_client, 1)
+    await redis_client.xack("bars.0", GROUP, first)
+    assert await position.finished(redis_client, GROUP, sent.last_ids)
+    assert not await position.finished(redis_client, GROUP, later.last_ids)
+
+
+async def test_a_producer_far_ahead_pauses_until_readers_come_near(redis_client: Redis) -> None:
+    sent = await send(redis_client, 10)
+    await redis_client.xgroup_create("bars.0", GROUP, id="0")
+    quiet: list[str] = []
+    readers = Readers(redis_client, 16, quiet=quiet.append, ahead_bars=50, quiet_s=60)
+    pause = asyncio.create_task(readers.pause(sent))
+    read_ids = await read(redis_client, 10)
+    await redis_client.xack("bars.0", GROUP, *read_ids[:4])
+    done, _ = await asyncio.wait([pause], timeout=0.3)
+    assert not done
+    await redis_client.xack("bars.0", GROUP, read_ids[4])
+    await asyncio.wait_for(pause, 10)
+    assert quiet == []
+
+
+async def test_a_producer_does_not_pause_for_readers_that_are_not_there(redis_client: Redis) -> None:
+    sent = await send(redis_client, 10)
+    await redis_client.xgroup_create("bars.0", GROUP, id="0")
+    quiet: list[str] = []
+    readers = Readers(redis_client, 16, quiet=quiet.append, ahead_bars=50, quiet_s=0.05)
+    await asyncio.wait_for(readers.pause(sent), 10)
+    await asyncio.wait_for(readers.pause(sent), 10)
+    assert quiet == [NOBODY]
+
+
+async def test_a_wait_for_what_redis_lost_ends_with_a_sentence(redis_client: Redis) -> None:
+    sent = await send(redis_client, 3)
+    await redis_client.flushall()
+    readers = Readers(redis_client, 16, quiet=lambda why: None, quiet_s=0.05)
+    with pytest.raises(Unavailable, match=r"Redis lost what was sent to bars\.0: import again"):
+        await asyncio.wait_for(readers.wait(sent, lambda left: None), 10)
+
+
+async def test_a_wait_outlasts_an_outage(redis_url: str, redis_client: Redis) -> None:
+    sent = await send(redis_client, 1)
+    await redis_client.xgroup_create("bars.0", GROUP, id="0")
+    quiet: list[str] = []
+
+    async def said() -> bool:
+        return bool(quiet)
+
+    async with Redis.from_url("redis://127.0.0.1:1") as client:
+        readers = Readers(client, 16, quiet=quiet.append, quiet_s=0.05)
+        wait = asyncio.create_task(readers.wait(sent, lambda left: None))
+        await eventually(said)
+        assert quiet[0].startswith("redis: ConnectionError")
+        await redis_client.xack("bars.0", GROUP, *await read(redis_client, 1))
+        readers._redis = redis_client  # it is back
+        await asyncio.wait_for(wait, 10)
