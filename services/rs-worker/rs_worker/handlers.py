@@ -63,7 +63,7 @@ class Score:
             if block is None:
                 return False
             said = await (_map(block) if block.is_mapping else _score(block))
-            unsaid = await block.say(said)
+            unsaid = await block.leave(said)
         if unsaid is not None:
             await self._outbox.say(unsaid)
         return True
@@ -82,7 +82,7 @@ async def _score(block: Block) -> list[facts.Message]:
     metrics.STRENGTH_DATES.inc(len(block.days))
     metrics.STRENGTH_ROWS.labels("written").inc(len(changes.written))
     metrics.STRENGTH_ROWS.labels("removed").inc(len(changes.removed))
-    counts = changes.by_day()
+    counts = changes.by_day
     return [facts.rs_scored(day, version, counts[day]) for day, version in sorted(versions.items())]
 
 

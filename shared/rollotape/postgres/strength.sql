@@ -9,9 +9,10 @@ DELETE FROM dirty_symbols WHERE id IN (
 
 -- name: expand
 -- Marks become the days they can reach: from the first changed day to the day before the 253rd later date that
--- stock and benchmark share, but no further than the stock is fresh. A mark of a benchmark reaches as far as
--- for any of its stocks; one without a beginning (a sector changed) all days of its symbol, whatever it is
--- now. Marks and the bars they speak of were committed together, and one statement sees one state of both.
+-- stock and benchmark share, but no further than the stock is fresh. A mark of a benchmark is one of all its
+-- stocks that have bars on those days; one without a beginning (a sector changed) reaches all days of its
+-- symbol, whatever that is now. Marks were committed with the bars they speak of, and one statement sees one
+-- state of both. Whatever changed, the newest day may look different.
 -- $1 marks at most, $2 the market, $3 sectors and $4 their funds, $5 days that a stock stays fresh, $6 the
 -- number of later dates that a bar does bear on.
 WITH taken AS (
@@ -33,15 +34,18 @@ touched AS (
     SELECT p.stock, p.benchmark, m.first_ts, m.last_ts FROM marks m JOIN pairs p ON p.stock = m.symbol
     UNION
     SELECT p.stock, p.benchmark, m.first_ts, m.last_ts FROM marks m JOIN pairs p ON p.benchmark = m.symbol
+    WHERE EXISTS (SELECT FROM bars b WHERE b.symbol = p.stock AND b.timeframe = '1d'
+                  AND b.ts BETWEEN m.first_ts AND m.last_ts)
     UNION
     SELECT symbol, NULL, first_ts, last_ts FROM marks WHERE first_ts = '-infinity'
 ),
-reached AS (
+reached AS MATERIALIZED (
     SELECT greatest(t.first_ts, b.oldest)::date AS first_day,
            least(b.newest::date + $5::int,
                  (SELECT s.ts::date - 1
                   FROM bars s
                   JOIN bars k ON k.symbol = t.benchmark AND k.timeframe = '1d' AND k.ts = s.ts AND NOT k.synthetic
+                             AND k.ts > t.last_ts
                   WHERE s.symbol = t.stock AND s.timeframe = '1d' AND s.ts > t.last_ts AND NOT s.synthetic
                   ORDER BY s.ts OFFSET $6 LIMIT 1)) AS last_day
     FROM touched t

@@ -39,26 +39,26 @@ class Changes:
     """What makes the stored rows of some days right."""
 
     written: list[Row]
-    """New and changed rows; a changed one is in `removed`, too."""
+    """New and changed rows."""
     removed: list[Key]
-
-    def by_day(self) -> Counter[int]:
-        """How many rows of each changed day are written or gone."""
-        return Counter(day for day, _ in {*self.removed, *(row[:2] for row in self.written)})
+    """Keys of rows that are stored and changed or gone."""
+    by_day: Counter[int]
+    """How many rows of each day are new, changed or gone."""
 
 
 def changes(scores: Scores, stored: Iterable[Row]) -> Changes:
     """`stored` are all rows of the days that were scored."""
     held = {row[:2]: row for row in stored}
-    if not held:
-        return Changes(rows(scores), [])
-    written, kept = [], set()
+    written, removed = [], []
     for row in rows(scores):
-        if held.get(row[:2]) == row:
-            kept.add(row[:2])
-        else:
+        old = held.pop(row[:2], None)
+        if old != row:
             written.append(row)
-    return Changes(written, [key for key in held if key not in kept])
+            if old is not None:
+                removed.append(row[:2])
+    by_day = Counter([row[0] for row in written])
+    by_day.update(day for day, _ in held)
+    return Changes(written, [*removed, *held], by_day)
 
 
 def rows(scores: Scores) -> list[Row]:
@@ -100,11 +100,8 @@ def _spell(code: int, periods: int) -> str:
     return "".join(STATUS_LETTERS[code // base**i % base] for i in reversed(range(periods)))
 
 
-MAPPING_COLUMNS = ("symbol", "sector", "etf", "as_of", "rs_score", "rank", "is_sector_leader")
-
-
 def mapping(stocks: Mapping[str, str | None], scores: Scores | None) -> list[Row]:
-    """One row for every stock with its sector, from the scores as of the newest day, if there is one."""
+    """symbol, sector, etf, as_of, rs_score, rank, is_sector_leader of every stock, as of the newest day."""
     place = {symbol: i for i, symbol in enumerate(scores.symbols)} if scores else {}
     found = []
     for symbol, sector in stocks.items():
