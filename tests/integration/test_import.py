@@ -24,7 +24,7 @@ from rollotape.streams import position
 from rollotape.streams.partitions import partition_of
 from rollotape.streams.producer import Producer
 from support.commands import ROLLO, Environment, environment_of, rollo, started
-from support.databases import fetch
+from support.databases import execute, fetch
 from support.waiting import eventually
 
 NO_OPTIONS = Options()
@@ -131,6 +131,25 @@ async def test_of_the_real_defects_exactly_23_rows_are_refused(
     )
     assert (bars, letters) == (len(rows) - 23, 23)
     assert len(rows_of(tmp_path / "bars.refused.csv")) == 23
+
+
+@pytest.mark.usefixtures("detector")
+async def test_verify_finds_what_does_not_follow_and_ends_with_1(
+    settings: Settings, environment: Environment, tmp_path: Path
+) -> None:
+    await import_(settings, written(tmp_path, bars_of("A", 30) + bars_of("B", 30)))
+    assert "0 differences over 2 symbols" in rollo(environment, "verify", where=tmp_path).stdout
+    execute(
+        settings.database_url,
+        "INSERT INTO vsa_events VALUES ('A', '1d', 'seed-1', 'no_demand', '2020-01-02Z', '2020-01-02Z',"
+        " '2020-01-02T21:00Z', 'bearish')",
+    )
+    told = rollo(environment, "verify", "--symbols", "a,b", "--json", where=tmp_path, code=1)
+    [difference] = orjson.loads(told.stdout)["differences"]
+    assert (difference["table"], difference["expected"]) == ("vsa_events", "")
+    assert "0 differences over 1 symbols" in rollo(
+        environment, "verify", "--symbols", "B", where=tmp_path
+    ).stdout  # fmt: skip
 
 
 def test_what_nobody_reads_is_said_and_waits_for_a_detector(
