@@ -19,6 +19,8 @@ from rollotape.settings import Settings
 class Table(StrEnum):
     BARS = "bars"
     VSA_EVENTS = "vsa_events"
+    RS_SCORES = "rs_scores"
+    SECTOR_MAPPING = "sector_mapping"
     DEAD_LETTERS = "dead_letters"
 
 

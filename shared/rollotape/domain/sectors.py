@@ -1,5 +1,7 @@
 """The eleven sectors, the fund that stands for each, and the names that others use for them."""
 
+from typing import NamedTuple
+
 MARKET = "SPY"
 """The benchmark of every stock."""
 
@@ -25,6 +27,16 @@ BENCHMARKS = (MARKET, *FUNDS.values())
 
 _ALIASES = {"technology": "Information Technology", "healthcare": "Health Care"}
 _BY_NAME = {name.casefold(): name for name in SECTORS} | _ALIASES
+
+
+class Listing(NamedTuple):
+    """What is said of one symbol; `kind` is stock, etf or benchmark, None where nothing is said of it."""
+
+    symbol: str
+    name: str | None
+    sector: str | None
+    industry: str | None
+    kind: str | None = None
 
 
 def sector(name: str) -> str | None:

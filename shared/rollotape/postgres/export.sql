@@ -14,6 +14,19 @@ SELECT symbol, timeframe, rule_set, kind, direction,
 FROM vsa_events AS e
 ORDER BY e.symbol, e.timeframe, e.rule_set, e.kind, e.event_ts
 
+-- name: rs_scores
+SELECT symbol, as_of, rs_score, rs_score AS excess_30d, excess_21, excess_63, excess_126, excess_252,
+       sector_excess_30d, sector_excess_21, sector_excess_63, sector_excess_126, sector_excess_252,
+       rs_ratio, mansfield, rating, is_sector_leader
+FROM rs_scores AS r
+ORDER BY r.symbol, r.as_of
+
+-- name: sector_mapping
+-- Without the time a row was written at, which no input says.
+SELECT symbol, sector, etf, as_of, rs_score, rank, is_sector_leader
+FROM sector_mapping AS m
+ORDER BY m.symbol
+
 -- name: dead_letters
 -- Entry ids are ordered as the numbers they are. The payload keeps every byte: a backslash is written as
 -- two, NUL and what is no ASCII as \nnn in octal.
