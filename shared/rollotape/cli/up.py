@@ -21,7 +21,7 @@ from rollotape.postgres import migrate
 from rollotape.supervisor import Supervisor
 
 GATEWAY = "api-gateway"
-SERVICES = ("detector", GATEWAY)
+SERVICES = ("detector", "rs-worker", GATEWAY)
 PORT = 8080
 LOOK_EVERY_S = 0.25
 
