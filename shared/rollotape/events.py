@@ -4,15 +4,25 @@ An entry has one field, `json`, holding one JSON object without an envelope, so 
 produce with a plain XADD. Unknown fields and unknown versions are refused, never guessed at.
 """
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 FIELD = b"json"
 MAX_PAYLOAD_BYTES = 512 * 1024
 MAX_FRAME_BARS = 1_000
+
+
+def _rfc_3339(value: Any) -> Any:
+    """Pydantic would also take numbers, and text made of digits, for seconds: here they are mistakes."""
+    if (isinstance(value, str) and value[4:5] == "-") or isinstance(value, datetime):
+        return value
+    raise ValueError("must be an RFC 3339 time such as 2018-02-07T00:00:00Z")
+
+
+Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc_3339)]
 
 
 class Contract(BaseModel):
@@ -25,7 +35,7 @@ class Bar(Contract):
     version: Literal[1] = 1
     symbol: str = Field(description="1 to 20 characters A-Z 0-9 . - ^ /", examples=["AAPL"])
     timeframe: str = Field(description="1m 5m 15m 30m 1h 4h 1d 1w", examples=["1d"])
-    ts: AwareDatetime = Field(
+    ts: Instant = Field(
         description="START of the bar, with a time zone", examples=["2018-02-07T00:00:00Z"]
     )
     open: float
@@ -42,7 +52,7 @@ class Frame(Contract):
     """Columns of 1 to 1,000 bars of one timeframe; row i of every column is one bar."""
 
     symbol: list[str]
-    ts: list[AwareDatetime]
+    ts: list[Instant]
     open: list[float | None]
     high: list[float | None]
     low: list[float | None]
@@ -97,8 +107,8 @@ class PatternState(Contract):
     test_confirmed: bool | None = None
     range_id: UUID | None = None
     rule_set: Annotated[str, Field(max_length=40)] | None = None
-    detected_at: AwareDatetime
-    confirmed_at: AwareDatetime | None = None
+    detected_at: Instant
+    confirmed_at: Instant | None = None
 
 
 class PatternEvent(PatternState):
@@ -207,7 +217,7 @@ STREAMS: dict[str, StreamContract] = {
         StreamContract(name="bars", partitioned=True, groups=("detector",), messages=(Bar, BarFrame),
                        summary="Bars from every producer, partitioned by crc32(symbol) mod P."),
         StreamContract(name="patterns", partitioned=True, groups=("detector",), messages=(PatternEvent,),
-                       summary="Pattern events of every source, also in older shapes, partitioned like bars."),
+                       summary="Pattern events of every source, partitioned like bars; older shapes, too."),
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
         StreamContract(name="updates", partitioned=False, groups=(),

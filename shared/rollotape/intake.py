@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from rollotape.domain import bars as domain
 from rollotape.domain.bars import Candidates, Rows
@@ -166,7 +166,7 @@ def _payload(candidate: Candidates) -> bytes:
     """One row of a frame as the bytes that would bring it alone; null stands for what was no number."""
     bar = candidate.bars[0]
     values = {name: bar[name].item() for name in (*domain.NUMBERS, "revision", "synthetic")}
-    when = datetime.fromisoformat(f"{np.datetime64(bar['ts'].item(), 'us')}+00:00")
+    when = f"{np.datetime64(bar['ts'].item(), 'us')}Z"  # as text: it may lie beyond Python's last year
     said = {"version": 1, "symbol": candidate.symbols[0], "timeframe": candidate.timeframe, "ts": when}
     return orjson.dumps(said | values)
 
@@ -211,43 +211,49 @@ def _decode(payload: bytes) -> tuple[dict[str, Any] | None, list[Fault]]:
 
 def _bar_faults(decoded: dict[str, Any], arrived_ms: int, sessions: Sessions) -> list[Fault]:
     """Faults of shape, then every rule about values that its well-formed fields break."""
-    try:
-        bar = Bar.model_validate_json(orjson.dumps(decoded, option=orjson.OPT_NON_STR_KEYS))
-    except (ValidationError, TypeError) as error:
-        shape = _words(error, Bar)
-    else:
-        shape = []
-        decoded = bar.model_dump()
+    values, shape = _sound(decoded)
     wrong = {f.field for f in shape}
-    sound = {k: v for k, v in decoded.items() if k not in wrong}
-    about_values = [f for f in _value_faults(sound, arrived_ms, sessions) if f.field not in wrong]
-    return shape + about_values
+    about_values = domain.faults(_alone(values, arrived_ms), sessions)
+    unsaid = {"ts"} if "ts" not in values else set()
+    return shape + [f for f in about_values if f.field not in wrong | unsaid]
 
 
-def _value_faults(sound: dict[str, Any], arrived_ms: int, sessions: Sessions) -> list[Fault]:
-    ts = sound.get("ts")
-    when = datetime.fromisoformat(ts) if isinstance(ts, str) else ts
-    lists = _Columns()
-    lists.symbol.append(sound.get("symbol", "A"))
-    lists.ts.append(when.timestamp() if when else 0.0)
-    for name in domain.NUMBERS:
-        getattr(lists, name).append(sound.get(name))
-    lists.revision.append(sound.get("revision", 0))
-    lists.synthetic.append(sound.get("synthetic", False))
-    lists.arrived_ms.append(arrived_ms)
-    return domain.faults(lists.candidates(sound.get("timeframe", "1m")), sessions)
+def _sound(decoded: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The fields that are what the contract says, each judged alone, and what is wrong with the others."""
+    values: dict[str, Any] = {}
+    found = [
+        Fault(_printable(name[:60]), "is not a field of a bar")
+        for name in decoded.keys() - Bar.model_fields.keys()
+    ]
+    for name, about in Bar.model_fields.items():
+        if name not in decoded:
+            found += [Fault(name, "is missing")] if about.is_required() else []
+            continue
+        try:
+            values[name] = _field(name).validate_json(_dumps(decoded[name]))
+        except ValidationError as error:
+            reason = error.errors(include_url=False, include_context=False)[0]["msg"]
+            found.append(Fault(name, f"{reason}, got {domain.short(decoded[name])}"))
+    return values, sorted(found)
 
 
-def _words(error: ValidationError | TypeError, contract: type[Bar] | type[BarFrame]) -> list[Fault]:
-    if isinstance(error, TypeError):
-        return [Fault("json", f"not JSON: {error}")]
-    found = []
-    for e in error.errors(include_url=False, include_context=False):
-        name = ".".join(str(p) for p in e["loc"])[:60] or "json"
-        known = str(e["loc"][0]) in contract.model_fields if e["loc"] else False
-        value = f", got {domain.short(e['input'])}" if known and e["type"] != "missing" else ""
-        found.append(Fault(_printable(name), f"{e['msg']}{value}"))
-    return found
+@cache
+def _field(name: str) -> TypeAdapter[Any]:
+    about = Bar.model_fields[name]
+    kind: Any = Annotated[about.annotation, about]
+    return TypeAdapter(kind, config=ConfigDict(strict=True))
+
+
+def _dumps(value: Any) -> bytes:
+    return to_json(value, inf_nan_mode="constants")
+
+
+def _alone(values: dict[str, Any], arrived_ms: int) -> Candidates:
+    """One bar of what there is: a missing number is NaN, a missing name or time one that breaks no rule."""
+    numbers = {name: [values.get(name)] for name in domain.NUMBERS}
+    seconds = values["ts"].timestamp() if "ts" in values else 0.0
+    timeframe, symbol = values.get("timeframe", "1m"), values.get("symbol", "A")
+    return domain.candidates(timeframe, [symbol], [seconds], numbers, [0], [False], [arrived_ms])
 
 
 def _printable(text: str) -> str:
@@ -268,7 +274,7 @@ def _frame_faults(decoded: dict[str, Any]) -> list[Fault]:
     found += [Fault(_printable(name[:60]), "is not a field of a frame") for name in sorted(unknown)]
     unknown = frame.keys() - set(_COLUMNS)
     found += [Fault(f"frame.{_printable(name[:60])}", "is not a column") for name in sorted(unknown)]
-    needed = [c for c in _COLUMNS if c in frame or c not in ("revision", "synthetic")]
+    needed = [c for c in _COLUMNS if frame.get(c) is not None or c not in ("revision", "synthetic")]
     found += [Fault(f"frame.{c}", "must be a list") for c in needed if not isinstance(frame.get(c), list)]
     return found or _shape_faults(frame)
 
@@ -295,14 +301,14 @@ def _rescue_rows(
     sessions: Sessions,
 ) -> None:
     """A value of the wrong type in a frame refuses its row, not the frame."""
-    frame: dict[str, Sequence[Any]] = decoded["frame"]
+    frame: dict[str, Sequence[Any]] = {c: v for c, v in decoded["frame"].items() if v is not None}
     names = list(frame)
     for row, values in enumerate(zip(*frame.values(), strict=True), start=1):
         alone = {"version": 1, "timeframe": decoded["timeframe"], **dict(zip(names, values, strict=True))}
+        payload = _dumps(alone)
         try:
-            bar = Bar.model_validate_json(orjson.dumps(alone))
-        except (ValidationError, TypeError):
-            faults = _bar_faults(alone, message.arrived_ms, sessions)
-            refused.append(Refusal(entry, row, faults, orjson.dumps(alone, default=str)))
+            bar = Bar.model_validate_json(payload)
+        except ValidationError:
+            refused.append(Refusal(entry, row, _bar_faults(alone, message.arrived_ms, sessions), payload))
         else:
             columns.setdefault(bar.timeframe, _Columns()).add(bar, message.arrived_ms, (entry, row))

@@ -85,7 +85,7 @@ POISON: dict[str, tuple[Any, list[Fault]]] = {
         b"[" * 5_000,
         [Fault("json", "not JSON: recursion limit exceeded at line 1 column 202")],
     ),
-    "a missing field": (without("close"), [Fault("close", "Field required")]),
+    "a missing field": (without("close"), [Fault("close", "is missing")]),
     "a wrong type": (BAR | {"open": "100"}, [Fault("open", "Input should be a valid number, got '100'")]),
     "an unknown version": (BAR | {"version": 2}, [Fault("version", "Input should be 1, got 2")]),
     "a negative price": (
@@ -170,7 +170,7 @@ def test_a_time_is_judged_though_another_field_is_no_number() -> None:
 
 def test_a_missing_number_is_one_reason_and_not_three() -> None:
     [refusal] = taken(without("high")).refused
-    assert refusal.faults == [Fault("high", "Field required")]
+    assert refusal.faults == [Fault("high", "is missing")]
 
 
 @pytest.mark.parametrize(

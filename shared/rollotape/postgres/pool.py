@@ -17,7 +17,6 @@ OUTAGES: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,  # "connection is closed", "pool is closing"
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,  # shutdown, crash, statement timeout, terminated by the watchdog
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure
@@ -36,6 +35,10 @@ def unavailable(what: str) -> Iterator[None]:
     """Translate every outage of Redis or PostgreSQL into `Unavailable`; leave bugs as they are."""
     try:
         yield
+    except asyncpg.InterfaceError as error:
+        if "clos" not in str(error):  # a connection or pool that is closed or closing; the rest are bugs
+            raise
+        raise Unavailable(f"{what}: {type(error).__name__}: {error}") from error
     except OUTAGES as error:
         raise Unavailable(f"{what}: {type(error).__name__}: {error}") from error
 
