@@ -14,21 +14,14 @@ from rollotape.domain.bars import BAR, Rows
 from rollotape.domain.vsa import single
 from rollotape.domain.vsa.rules import REACH, RULE_SETS
 from rollotape.postgres.sql import queries
+from rollotape.verification import Difference, strength
 
 Progress = Callable[[int, int], None]
 """Called with (symbols checked, symbols in all)."""
 
+DATES_OF_A_SAMPLE = 5
+"""When only some symbols are asked for, strength is checked on so many dates: a rank needs all symbols."""
 _FOLLOWS_FROM_THE_BAR = ("hash", "end_ts", "session", "regular")
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One row that is not what its inputs give: stored and expected as text, empty where there is none."""
-
-    table: str
-    key: str
-    stored: str
-    expected: str
 
 
 @dataclass(slots=True)
@@ -36,6 +29,10 @@ class Report:
     symbols_checked: int = 0
     bars_checked: int = 0
     events_checked: int = 0
+    scores_checked: int = 0
+    dates_checked: int = 0
+    dates_pending: int = 0
+    """Dates whose scores are due; they were not compared."""
     differences: list[Difference] = field(default_factory=list)
     pending: int = 0
     """Commits that have not been said yet; no difference, only not yet told."""
@@ -71,7 +68,15 @@ async def verify(
                 report.events_checked += len(events)
             report.symbols_checked += 1
             progress(report.symbols_checked, len(names))
+        await _check_strength(connection, report, None if symbols is None else DATES_OF_A_SAMPLE, progress)
     return report
+
+
+async def _check_strength(connection: Any, report: Report, dates: int | None, progress: Progress) -> None:
+    found = await strength.check(connection, dates=dates, progress=progress)
+    report.scores_checked, report.dates_checked = found.scores_checked, found.dates_checked
+    report.dates_pending = found.dates_pending
+    report.differences += found.differences
 
 
 def _differences(key: tuple[str, str], bars: Rows, events: Sequence[VsaEvent]) -> Iterator[Difference]:

@@ -66,8 +66,10 @@ def _in_words(report: engine.Report) -> str:
         lines.append(f"... and {len(report.differences) - SHOWN:,} more (see --json)")
     lines.append(
         f"{len(report.differences):,} differences over {report.symbols_checked:,} symbols "
-        f"({report.bars_checked:,} bars, {report.events_checked:,} events)"
+        f"({report.bars_checked:,} bars, {report.events_checked:,} events, {report.scores_checked:,} scores)"
     )
+    if report.dates_pending:
+        lines.append(f"{report.dates_pending:,} dates are waiting for their scores")
     if report.pending:
         lines.append(f"{report.pending:,} commits have not been told to others yet")
     return "\n".join(lines)
