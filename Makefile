@@ -41,6 +41,6 @@ lock: ## Write requirements.lock anew from pyproject.toml
 $(INSTALLED): requirements.lock pyproject.toml
 	@[ -x $(BIN)/python ] || "$$(.ci/find-python $(PYTHON))" -m venv $(VENV)
 	@echo "Installing what requirements.lock names into $(VENV); the first time takes a minute."
-	@$(PIP) install --quiet --require-hashes --requirement requirements.lock
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install -qq --require-hashes --requirement requirements.lock
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
