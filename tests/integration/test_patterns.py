@@ -14,6 +14,7 @@ from rollotape.events import FIELD, PatternUpdate
 from rollotape.postgres.patterns import Patterns
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry
+from rollotape.verify import verify
 from support.applying import ARRIVED_MS, Bench, open_bench
 
 START = datetime(2020, 1, 6, tzinfo=UTC)
@@ -153,6 +154,17 @@ async def test_bars_and_patterns_in_any_order_and_repetition_end_alike(bench: Be
             told = [payload for _, payload in group]
             await (bench.apply(told) if kind == "bar" else tell(bench, *told))
         assert await bench.rows(STATE) == expected
+        report = await verify(bench.pool)
+        assert (report.differences, report.patterns_checked) == ([], 6)
+
+
+async def test_verify_sees_a_count_that_does_not_follow(bench: Bench) -> None:
+    await bench.apply(climax())
+    await tell(bench, event())
+    assert (await verify(bench.pool)).differences == []
+    await bench.pool.execute("UPDATE patterns SET vsa_events = NULL")
+    await bench.pool.execute("UPDATE patterns SET vsa_events_classic = '{\"no_demand\": 7}'")
+    assert [d.table for d in (await verify(bench.pool)).differences] == ["patterns", "patterns"]
 
 
 OLDER = [
@@ -204,8 +216,8 @@ OLDER = [
 async def test_an_older_shape_becomes_the_same_pattern(bench: Bench, older: dict[str, Any]) -> None:
     await tell(bench, older)
     found = await bench.rows(
-        "SELECT symbol, pattern_type, timeframe, confidence, price, change_pct, rs_ratio, vol_ratio, rsi, status,"
-        " extract(epoch FROM detected_at)::int, extract(epoch FROM expires_at)::int, id::text FROM patterns"
+        "SELECT symbol, pattern_type, timeframe, confidence, price, change_pct, rs_ratio, vol_ratio, rsi,"
+        " status, extract(epoch FROM detected_at)::int, extract(epoch FROM expires_at)::int, id::text FROM patterns"
     )
     [row] = found
     assert row[:-1] == (

@@ -66,7 +66,8 @@ def _in_words(report: engine.Report) -> str:
         lines.append(f"... and {len(report.differences) - SHOWN:,} more (see --json)")
     lines.append(
         f"{len(report.differences):,} differences over {report.symbols_checked:,} symbols "
-        f"({report.bars_checked:,} bars, {report.events_checked:,} events, {report.scores_checked:,} scores)"
+        f"({report.bars_checked:,} bars, {report.events_checked:,} events, "
+        f"{report.patterns_checked:,} patterns, {report.scores_checked:,} scores)"
     )
     if report.dates_pending:
         lines.append(f"{report.dates_pending:,} dates are waiting for their scores")

@@ -1,6 +1,9 @@
 """Second opinions on what is derived, by the slowest and plainest way to each answer."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +14,8 @@ class Difference:
     key: str
     stored: str
     expected: str
+
+
+def name(*parts: Any) -> str:
+    """A key as one reads it; whole numbers are times in microseconds."""
+    return " ".join(str(np.datetime64(int(p), "us")) if isinstance(p, int | np.integer) else p for p in parts)
