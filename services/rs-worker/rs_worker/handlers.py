@@ -1,23 +1,38 @@
 """Marks become days, days become scores, the newest day becomes the mapping: gather, decide, apply, say."""
 
 import asyncio
+from collections.abc import Sequence
 from time import perf_counter
+
+import numpy as np
+import structlog
 
 from rollotape import facts, metrics
 from rollotape.domain.strength import as_of, rows, score
 from rollotape.domain.strength.rows import Changes, Row
-from rollotape.postgres.pool import unavailable
+from rollotape.postgres.pool import OUTAGES, unavailable
 from rollotape.postgres.strength import Block, Strength
 from rollotape.streams.outbox import Outbox
 
 SERVICE = "rs-worker"
-DAYS_AT_ONCE = 250
+ROWS_AT_ONCE = 60_000
+"""Scores of one transaction: a second or two of work."""
 QUIET_S = 0.3
 """Bars are quiet when no mark came for so long: several symbols of one day are better scored together."""
 PATIENCE_S = 3.0
 """Bars that keep coming are not waited for any longer."""
 
 assert QUIET_S < PATIENCE_S
+
+log = structlog.get_logger()
+
+
+class Defective(Exception):
+    """Days that we cannot score though nothing is away: a bug of ours. Their marks are where they were."""
+
+    def __init__(self, days: Sequence[int]) -> None:
+        super().__init__(f"days {days[0]} to {days[-1]}")
+        self.days = days
 
 
 class Score:
@@ -26,6 +41,9 @@ class Score:
     def __init__(self, strength: Strength, outbox: Outbox) -> None:
         self._strength = strength
         self._outbox = outbox
+        self._rows = ROWS_AT_ONCE
+        self._defective: set[int] = set()
+        """Left alone until something new is known: a bug must not keep the other days from their scores."""
 
     async def once(self) -> bool:
         """Take a turn; false when there was nothing to do.
@@ -36,7 +54,7 @@ class Score:
         with unavailable(SERVICE):
             await self._strength.drop_other_marks()
             expanded = await self._expand()
-            worked = await self._block()
+            worked = await self._work()
             metrics.STRENGTH_BACKLOG.set(await self._strength.backlog() if worked else 0)
         return expanded or worked
 
@@ -45,6 +63,7 @@ class Score:
         if newest is None:
             return False
         await self._quiet(newest)
+        self._defective.clear()
         while (await self._strength.expand()).marks:
             pass
         return True
@@ -57,12 +76,29 @@ class Score:
             if newest == seen:
                 return
 
+    async def _work(self) -> bool:
+        try:
+            worked = await self._block()
+            self._rows = min(ROWS_AT_ONCE, self._rows * 2)
+        except Defective as defective:
+            if len(defective.days) == 1:
+                self._defective.update(defective.days)
+            self._rows = max(1, self._rows // 8)  # fewer at once, until it is one
+            log.exception("strength_defective", first=str(np.datetime64(defective.days[0], "D")), count=len(defective.days))
+            return True
+        return worked
+
     async def _block(self) -> bool:
         """Score the oldest days that are due, all or none of them."""
-        async with self._strength.due(DAYS_AT_ONCE) as block:
+        async with self._strength.due(self._rows, without=self._defective) as block:
             if block is None:
                 return False
-            said = await (_map(block) if block.is_mapping else _score(block))
+            try:
+                said = await (_map(block) if block.is_mapping else _score(block))
+            except OUTAGES:
+                raise
+            except Exception as error:
+                raise Defective(block.days) from error
             unsaid = await block.leave(said)
         if unsaid is not None:
             await self._outbox.say(unsaid)

@@ -1,6 +1,6 @@
 """Scores, the days on which they are due, and the mapping of sectors: what rs-worker writes."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -66,13 +66,14 @@ class Strength:
         return int(await self._pool.fetchval(self._sql["backlog"]))
 
     @asynccontextmanager
-    async def due(self, limit: int) -> "AsyncIterator[Block | None]":
+    async def due(self, rows: int, *, without: Collection[int] = ()) -> "AsyncIterator[Block | None]":
         """A transaction on the oldest due days that nobody else works on, marks taken away; None without any.
 
+        So many days that they have about so many `rows`, one at least, and none of those named.
         Only days of the queue are locked: whoever brings bars, marks or questions never waits for that.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            locked = [day for [day] in await connection.fetch(self._sql["lock_dates"], limit)]
+            locked = [day for [day] in await connection.fetch(self._sql["lock_dates"], rows, without)]
             if len(locked) > 1 and locked[-1] == NEWEST:
                 locked.pop()  # its turn comes when no older day is due
             days = [day for [day] in await connection.fetch(self._sql["take_dates"], locked)]

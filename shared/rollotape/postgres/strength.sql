@@ -75,9 +75,11 @@ SELECT (SELECT count(*) FROM taken) AS marks, (SELECT count(*) FROM due) AS days
 SELECT count(DISTINCT as_of) FROM dirty_dates;
 
 -- name: lock_dates
--- The oldest days that are due and that nobody else works on. The lock is on rs_dates, where a day is once.
-SELECT d.as_of FROM rs_dates d WHERE d.as_of IN (SELECT as_of FROM dirty_dates)
-ORDER BY d.as_of LIMIT $1 FOR UPDATE OF d SKIP LOCKED;
+-- The oldest days that are due and that nobody else works on, but those of $2; about $1 rows of scores, as a
+-- year has 252 sessions. The lock is on rs_dates, where a day is once.
+SELECT d.as_of FROM rs_dates d WHERE d.as_of IN (SELECT as_of FROM dirty_dates) AND d.as_of <> ALL($2::date[])
+ORDER BY d.as_of LIMIT (SELECT greatest(1, least(366, $1::bigint * 365 / 252 / greatest(1, count(*)))) FROM symbol_state)
+FOR UPDATE OF d SKIP LOCKED;
 
 -- name: take_dates
 -- Under the lock and before anything is read: what is marked later makes the day due again.
