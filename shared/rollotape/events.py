@@ -199,6 +199,45 @@ class RsUpdate(Contract):
     changed: int = Field(description="rows written or gone")
 
 
+class BacktestProgress(Contract):
+    """How far a backtest is; passed on from whoever runs it."""
+
+    version: Literal[1] = 1
+    type: Literal["backtest.progress"]
+    id: str
+    fact_version: int
+    job_id: str
+    progress: float = Field(ge=0, description="0..1, or percent, as its sender says")
+    current_symbol: str | None = None
+    estimated_completion: str | None = None
+    status: str | None = None
+
+
+class BacktestResult(Contract):
+    """What a backtest found; passed on from whoever ran it."""
+
+    version: Literal[1] = 1
+    type: Literal["backtest.result"]
+    id: str
+    fact_version: int
+    job_id: str
+    status: str | None = None
+    results: dict[str, Any] | None = None
+
+
+class SystemHealth(Contract):
+    """How a component of an older system is, in its own words."""
+
+    version: Literal[1] = 1
+    type: Literal["system.health"]
+    id: str
+    fact_version: int
+    status: str
+    component: str | None = None
+    service: str | None = None
+    message: str | None = None
+
+
 class StreamContract(BaseModel):
     """One stream: who may read it as a group, and what an entry says."""
 
@@ -221,7 +260,8 @@ STREAMS: dict[str, StreamContract] = {
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
         StreamContract(name="updates", partitioned=False, groups=(),
-                       messages=(VsaUpdate, PatternUpdate, RsUpdate),
+                       messages=(VsaUpdate, PatternUpdate, RsUpdate,
+                                 BacktestProgress, BacktestResult, SystemHealth),
                        summary="Facts after a commit, one entry each, for caches and live viewers."),
     )
 }

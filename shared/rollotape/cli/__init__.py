@@ -13,6 +13,7 @@ COMMANDS = {
     "up": ("up.up", "Start servers and services on this machine; Ctrl-C stops them."),
     "import": ("importing.import_bars", "Send the bars of CSV files into the streams."),
     "import-sectors": ("sectors.import_sectors", "Tell which sector each stock belongs to."),
+    "bridge": ("bridge.bridge", "Bring in what older systems publish on their channels."),
     "verify": ("verify.verify", "Recompute every derived row from the inputs and compare."),
     "export": ("export.export_table", "Write a table as CSV, in the order of its natural key."),
     "dlq": ("dlq.app", "List, show, requeue or drop what could not be applied."),

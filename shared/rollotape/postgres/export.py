@@ -12,7 +12,7 @@ from rollotape.postgres.sql import queries
 if TYPE_CHECKING:
     from rollotape.postgres.dead_letters import Connection
 
-TABLES = ("bars", "vsa_events", "rs_scores", "sector_mapping", "dead_letters")
+TABLES = ("bars", "vsa_events", "patterns", "rs_scores", "sector_mapping", "dead_letters")
 
 
 @asynccontextmanager

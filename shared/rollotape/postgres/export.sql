@@ -14,6 +14,20 @@ SELECT symbol, timeframe, rule_set, kind, direction,
 FROM vsa_events AS e
 ORDER BY e.symbol, e.timeframe, e.rule_set, e.kind, e.event_ts
 
+-- name: patterns
+-- Money without trailing zeros, so that it reads like the other numbers.
+SELECT id, source, symbol, timeframe, pattern_type, side, phase, status, revision, confidence,
+       price, change_pct, vol_ratio, rsi, sma_20, sma_50, rs_ratio, rs_excess,
+       trim_scale(entry) AS entry, trim_scale(stop) AS stop,
+       trim_scale(target_1) AS target_1, trim_scale(target_2) AS target_2, planned_r,
+       test_confirmed, range_id, rule_set,
+       replace((detected_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS detected_at,
+       replace((confirmed_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS confirmed_at,
+       replace((expires_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS expires_at,
+       vsa_events, vsa_events_classic, preliminary_events
+FROM patterns AS p
+ORDER BY p.id
+
 -- name: rs_scores
 SELECT symbol, as_of, rs_score, rs_score AS excess_30d, excess_21, excess_63, excess_126, excess_252,
        sector_excess_30d, sector_excess_21, sector_excess_63, sector_excess_126, sector_excess_252,
