@@ -19,6 +19,7 @@ from rollotape.settings import Settings
 class Table(StrEnum):
     BARS = "bars"
     VSA_EVENTS = "vsa_events"
+    PATTERNS = "patterns"
     RS_SCORES = "rs_scores"
     SECTOR_MAPPING = "sector_mapping"
     DEAD_LETTERS = "dead_letters"
