@@ -45,7 +45,6 @@ def stored(said: Sequence[tuple[int, float, float, float, float, float, int, boo
     for name, column in zip(("ts", *NUMBERS, "revision", "synthetic"), zip(*said, strict=True), strict=False):
         bars[name] = column
     bars["arrived"] = LATER_MS * 1_000
-    bars["evaluable"] = -1
     return domain.complete(Candidates(timeframe, ["A"] * len(bars), bars), calendars.sessions())
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 from random import Random
 from typing import NamedTuple
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 from support.bars import Ohlcv
@@ -30,9 +30,10 @@ class Flavour(NamedTuple):
     """Share of bars that repeat the bar before: ties."""
 
 
-def examples(count: int) -> settings:
-    """The same examples on every run, and no deadline: machines differ."""
-    return settings(max_examples=count, derandomize=True, deadline=None, database=None)
+def examples(count: int, *, shrink: bool = False) -> settings:
+    """The same examples on every run, and no deadline: machines differ. A seed has nothing to shrink."""
+    phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if shrink else [])]
+    return settings(max_examples=count, derandomize=True, deadline=None, database=None, phases=phases)
 
 
 GOOD = st.builds(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, permutations
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -109,6 +109,12 @@ class Tape:
                     yield e
 
     def _write(self, analysis: Analysis) -> None:
+        written = [
+            (owner, ts)
+            for index, bars in (analysis.inserted, analysis.replaced, analysis.judged_anew)
+            for owner, ts in zip(index.tolist(), bars["ts"].tolist(), strict=True)
+        ]
+        assert len(set(written)) == len(written), "a bar is written once"
         for index, bars in (analysis.inserted, analysis.replaced, analysis.judged_anew):
             for owner in set(index.tolist()):
                 key = analysis.keys[owner]
@@ -397,6 +403,8 @@ def test_the_first_arrival_of_equal_bars_is_kept() -> None:
     bars["arrived"] = [30, 10, 20]
     settled = settle({DAILY: Window(np.empty(0, BAR))}, keys, key, bars)
     assert settled.bars["arrived"].tolist() == [10]
+    bars["arrived"] = 5  # sent again by a machine whose clock is behind
+    assert settle({DAILY: Window(settled.bars)}, keys, key, bars).counts == Counts(duplicate=3)
 
 
 # What changes
@@ -422,6 +430,23 @@ def test_a_restated_bar_retracts_what_no_longer_follows() -> None:
     analysis = held.apply([restated])
     assert ("stopping_volume", CLIMAX[20].ts) in {(e.kind, e.event_ts) for e in analysis.vanished}
     assert_follows(held, [*CLIMAX, restated])
+
+
+@pytest.mark.parametrize(
+    "change", [{"v": 1100.0}, {"synthetic": True}], ids=["more volume", "no bar any more"]
+)
+def test_a_change_reaches_as_far_as_the_longest_look_back(change: dict[str, Any]) -> None:
+    """A test at 40 rests on the demand bar at 20, whose volume of 1501 is judged by the bars from 0 on."""
+    demand: Ohlcv = (100, 100.4, 99, 99.9, 1501)
+    test: Ohlcv = (99.5, 100.5, 98.9, 100.1, 999)
+    said = daily([*[FLAT] * 20, demand, *[FLAT] * 19, test])
+    held = Tape()
+    held.apply(said)
+    assert ("test", said[40].ts) in {(e.kind, e.event_ts) for e in held.events.values()}
+    restated = said[0]._replace(revision=1, **change)
+    analysis = held.apply([restated])
+    assert ("test", said[40].ts) in {(e.kind, e.event_ts) for e in analysis.vanished}
+    assert_follows(held, [*said, restated])
 
 
 def test_only_a_bar_whose_answer_changed_is_judged_anew() -> None:

@@ -425,6 +425,13 @@ def test_wrong_in_two_ways_at_once_is_refused_like_any_other(change: dict[str, A
     assert symbols(intake) == ["AAPL"]
 
 
+@pytest.mark.parametrize("ts", ["1517961600", "1517961600000", "1517961600.0", "+1517961600"])
+def test_a_time_without_a_unit_is_not_guessed_at(ts: str) -> None:
+    """Seconds or milliseconds since 1970: the contract says date-time."""
+    [refusal] = taken(BAR | {"ts": ts}).refused
+    assert fields(refusal) == {"ts"}
+
+
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
@@ -453,13 +460,13 @@ def assert_each_entry_ends_once(payload: Any, rows: int) -> None:
         assert json.dumps([str(fault) for fault in refusal.faults]).isascii()
 
 
-@examples(300)
+@examples(300, shrink=True)
 @given(st.dictionaries(NAMES, JUNK, max_size=4), st.sets(st.sampled_from(list(BAR)), max_size=1))
 def test_no_bar_whatever_it_says_raises(change: dict[str, Any], left_out: set[str]) -> None:
     assert_each_entry_ends_once({k: v for k, v in (BAR | change).items() if k not in left_out}, 1)
 
 
-@examples(200)
+@examples(200, shrink=True)
 @given(
     st.dictionaries(COLUMN_NAMES, st.lists(JUNK, min_size=3, max_size=3), max_size=3),
     st.dictionaries(st.sampled_from(["version", "timeframe", "extra"]), JUNK, max_size=1),
@@ -468,7 +475,7 @@ def test_no_frame_whatever_it_says_raises(columns: dict[str, Any], change: dict[
     assert_each_entry_ends_once(frame(**columns) | change, 3)
 
 
-@examples(200)
+@examples(200, shrink=True)
 @given(st.binary(max_size=60))
 def test_no_bytes_whatever_they_are_raise(payload: bytes) -> None:
     [refusal] = taken(payload).refused

@@ -139,6 +139,8 @@ def followed(bar: Ohlcv, between: int, last: Ohlcv, before: int = 20) -> list[Oh
 
 
 QUIET: Ohlcv = (100, 101, 99, 100, 999)
+# After them V20 = (18 * 1000 + 2 * 2000) / 20 = 1100: 1701 is more than 1.5 V20 and still less than both.
+LOUD: list[Ohlcv] = [(100, 101, 99, 100, 2000)] * 2
 
 NO_DEMAND_CASES = [
     Case("fires", [*flat(30), NO_DEMAND], ("up",), no_demand(30)),
@@ -153,6 +155,7 @@ NO_DEMAND_CASES = [
     Case("clv = 0.79 / 1.3", [*flat(30), (100, 100.9, 99.6, 100.39, 999)], ("up",), []),
     Case("after supply at t-10", followed(SUPPLY, 9, NO_DEMAND), ("down", "none"), no_demand(30)),
     Case("after supply at t-1", followed(SUPPLY, 0, (100, 101, 99.8, 100.2, 999), 30), NONE, no_demand(31)),
+    Case("supply at t itself", [*flat(28), *LOUD, (100, 100.9, 99.6, 100.1, 1701)], NONE, []),
     Case("after supply at t-11", followed(SUPPLY, 10, NO_DEMAND), NONE, []),
     Case("after supply that is not evaluable", followed(SUPPLY, 9, NO_DEMAND, 19), NONE, []),
     Case("after supply, 29 bars before it", followed(SUPPLY, 8, NO_DEMAND), NONE, []),
@@ -173,6 +176,7 @@ NO_SUPPLY_CASES = [
     Case("clv = 0.5 / 1.3", [*flat(30), (100, 100.4, 99.1, 99.6, 999)], ("down",), []),
     Case("h = l, clv 0.5", [*flat(30), (99.7, 99.7, 99.7, 99.7, 999)], ("down",), no_supply(30)),
     Case("after demand at t-10", followed(DEMAND, 9, NO_SUPPLY), ("up", "none"), no_supply(30)),
+    Case("demand at t itself", [*flat(28), *LOUD, (100, 100.4, 99.1, 99.9, 1701)], NONE, []),
     Case("after demand at t-11", followed(DEMAND, 10, NO_SUPPLY), NONE, []),
     Case("after demand that is not evaluable", followed(DEMAND, 9, NO_SUPPLY, 19), NONE, []),
     Case("demand at c = c[-1]", followed((100, 100.4, 99, 100, 1501), 9, NO_SUPPLY), NONE, []),
@@ -235,6 +239,7 @@ TEST_CASES = [
     Case("demand at t-19, 39 bars before it", followed(DEMAND, 18, TEST), NONE, []),
     Case("demand that is not evaluable", followed(DEMAND, 19, TEST, 19), NONE, []),
     Case("nothing before it", [*flat(40), TEST], NONE, []),
+    Case("demand at t itself", [*flat(38), *LOUD, (99.5, 100.1, 98.9, 99.9, 1701)], NONE, []),
     Case("l = l[-1]", followed(DEMAND, 19, (99.5, 100.5, 99, 100.1, 999)), NONE, []),
     Case("clv = 0.7 = 1.12 / 1.6", followed(DEMAND, 19, (99.5, 100.5, 98.9, 100.02, 999)), NONE, trial(40)),
     Case("clv = 1.11 / 1.6", followed(DEMAND, 19, (99.5, 100.5, 98.9, 100.01, 999)), NONE, []),
