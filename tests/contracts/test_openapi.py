@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api_gateway.app import create_app, describe
 from api_gateway.problems import CATALOGUE
 from rollotape.settings import Settings
-from support.gateway import Event, Judge, insert_days, insert_events
+from support.gateway import Event, Judge, Score, insert_days, insert_events, insert_scores
 
 BAR = {
     "symbol": "AAPL",
@@ -33,6 +33,7 @@ def document() -> dict[str, Any]:
 @pytest.fixture
 async def client(settings: Settings, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     await insert_days(database_url, "AAPL", 30, evaluable_from=20)
+    await insert_scores(database_url, [Score("AAPL", n, n / 7) for n in range(10)])
     events = [Event(21), Event(22), Event(23, "upthrust", rule_set="classic-1")]
     await insert_events(database_url, "AAPL", events)
     app = create_app(settings)
@@ -98,6 +99,20 @@ def test_every_operation_has_its_own_id_and_a_sentence(document: dict[str, Any])
         ("GET", "/api/symbols/NONE/vsa", {}, 404),
         ("GET", "/api/symbols/a%20b/vsa", {}, 422),
         ("GET", "/api/v1/symbols/AAPL/vsa", {}, 200),
+        ("GET", "/api/analytics/rs", {}, 200),
+        ("GET", "/api/analytics/rs?as_of=2024-01-09&sectors=Energy&sort_by=rating", {}, 200),
+        ("GET", "/api/analytics/rs?format=csv", {}, 200),
+        ("GET", "/api/analytics/rs?as_of=x", {}, 422),
+        ("GET", "/api/analytics/rs?page_token=x", {}, 400),
+        ("GET", "/api/analytics/rs/leaders", {}, 200),
+        ("GET", "/api/symbols/AAPL/rs", {}, 200),
+        ("GET", "/api/symbols/NONE/rs", {}, 404),
+        ("GET", "/api/symbols", {}, 200),
+        ("GET", "/api/symbols?active=true&search=aa", {}, 200),
+        ("GET", "/api/symbols?active=yes&search=", {}, 422),
+        ("GET", "/api/symbols/AAPL", {}, 200),
+        ("GET", "/api/symbols/SPY", {}, 200),
+        ("GET", "/api/symbols/NONE", {}, 404),
         ("POST", "/api/bars", {"json": {"bars": [BAR]}}, 202),
         ("POST", "/api/bars", {"json": {"bars": [BAR, 3, {"symbol": 1}]}}, 207),
         ("POST", "/api/bars", {"content": b" " * 2_097_153, "headers": JSON}, 413),

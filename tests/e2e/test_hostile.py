@@ -19,10 +19,10 @@ from api_gateway.app import describe
 from rollotape.embedded import Urls
 from rollotape.settings import Settings
 from support import databases
-from support.gateway import Event, Judge, insert_days, insert_events, serve
+from support.gateway import Event, Judge, Score, insert_days, insert_events, insert_scores, serve
 
 TESTS = Path(__file__).parents[1]
-EXAMPLES = int(os.environ.get("ROLLO_TEST_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("ROLLO_TEST_EXAMPLES", "60"))
 """Per operation; more of them find more and take longer."""
 SEED = 20_181_224
 JSON = {"Content-Type": "application/json"}
@@ -36,6 +36,8 @@ def url(servers: Urls, server_url: str, template: str) -> Iterator[str]:
         asyncio.run(insert_days(database_url, "AAPL", 300, evaluable_from=20))
         asyncio.run(insert_days(database_url, "BTC/USD", 3))
         asyncio.run(insert_events(database_url, "AAPL", [Event(21 + n) for n in range(150)]))
+        scores = [Score(symbol, n, n / 7) for n in range(50) for symbol in ("AAPL", "MSFT")]
+        asyncio.run(insert_scores(database_url, scores))
         settings = Settings(redis_url=servers.redis_url, database_url=database_url, auth="off")
         with serve(settings) as served:
             yield served
@@ -122,6 +124,14 @@ _TARGETS = {
     "a second slash": "//api//bars?symbols=AAPL",
     "a slash at the end": "/api/bars/?symbols=AAPL",
     "another case": "/API/BARS?symbols=AAPL",
+    "NUL in what is looked for": "/api/symbols?search=%00",
+    "SQL in what is looked for": "/api/symbols?search='%20OR%201=1--",
+    "wildcards": "/api/symbols?search=%25_%5C",
+    "a symbol that is a path": "/api/symbols/AAPL/rs/rs/vsa",
+    "a date that is none": "/api/analytics/rs?as_of=2024-02-30",
+    "the first date": "/api/analytics/rs?as_of=0001-01-01",
+    "the last date": "/api/analytics/rs?as_of=9999-12-31",
+    "the ends of time": "/api/symbols/AAPL/rs?start=0001-01-01&end=9999-12-31",
     "nothing there": "/.env",
 }
 

@@ -30,6 +30,12 @@ _INSERT_EVENT = """
 INSERT INTO vsa_events (symbol, timeframe, rule_set, kind, event_ts, confirmed_ts, knowable_at, direction)
 VALUES ($1, '1d', $2, $3, $4, $5, $6, $7)
 """
+_INSERT_STATE = "INSERT INTO symbol_state VALUES ($1, 1, 1) ON CONFLICT DO NOTHING"
+_INSERT_SCORE = """
+INSERT INTO rs_scores (symbol, as_of, rs_score, excess_21, rating, sector_rank, is_sector_leader,
+                       market_status, sector_status)
+VALUES ($1, $2, $3, $3, 50, $4, false, 'ooisn', 'ooisn')
+"""
 
 
 def day(n: int) -> datetime:
@@ -59,6 +65,7 @@ async def insert_days(
     connection = await asyncpg.connect(database_url)
     try:
         rows = [(symbol, timeframe, day(n), n, closing(n), n >= evaluable_from) for n in range(count)]
+        await connection.execute(_INSERT_STATE, symbol)
         await connection.executemany(_INSERT_BAR, rows)
     finally:
         await connection.close()
@@ -72,6 +79,25 @@ async def insert_events(database_url: str, symbol: str, events: Sequence[Event])
             for e in events
         ]
         await connection.executemany(_INSERT_EVENT, rows)
+    finally:
+        await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One row of rs_scores by its day."""
+
+    symbol: str
+    on: int
+    score: float | None
+    rank: int | None = None
+
+
+async def insert_scores(database_url: str, scores: Sequence[Score]) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = [(s.symbol, day(s.on).date(), s.score, s.rank) for s in scores]
+        await connection.executemany(_INSERT_SCORE, rows)
     finally:
         await connection.close()
 

@@ -1,6 +1,6 @@
 """The shapes of answers, for OpenAPI alone: bodies are written without passing through these models."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +15,9 @@ class DataAnswer(Shape):
 
     next_page_token: str | None = Field(description="Null on the last page.")
     as_of: datetime | None = Field(description="When the newest fact used here was known; null without one.")
-    stale: bool = Field(description="True when a server was away and older data had to do.")
+    stale: bool = Field(
+        description="True when older data had to do: a server was away, or newer ones are being computed."
+    )
 
 
 class BarItem(Shape):
@@ -65,6 +67,110 @@ class VsaAnswer(DataAnswer):
         "null where no bar of the window was evaluable."
     )
     bars: JudgedBars
+
+
+Status = Literal["ok", "insufficient_history", "stale", "no_benchmark"]
+
+
+class Statuses(Shape):
+    """Why a value is there, or is not, by period."""
+
+    month: Status = Field(alias="30d")
+    sessions_21: Status = Field(alias="21")
+    sessions_63: Status = Field(alias="63")
+    sessions_126: Status = Field(alias="126")
+    sessions_252: Status = Field(alias="252")
+
+
+class StrengthItem(Shape):
+    symbol: str
+    name: str | None
+    sector: str | None
+    as_of: date = Field(description="Date of the bar that this was computed for.")
+    rs_score: float | None = Field(description="`excess_30d`: the month against SPY, in percentage points.")
+    excess_30d: float | None
+    excess_21: float | None
+    excess_63: float | None
+    excess_126: float | None
+    excess_252: float | None
+    sector_excess_30d: float | None = Field(description="Against the fund of the sector.")
+    sector_excess_21: float | None
+    sector_excess_63: float | None
+    sector_excess_126: float | None
+    sector_excess_252: float | None
+    rs_ratio: float | None
+    rs_ratio_21: float | None
+    rs_ratio_63: float | None
+    rs_ratio_126: float | None
+    rs_ratio_252: float | None
+    mansfield: float | None
+    rating: int | None = Field(ge=1, le=99)
+    sector_rank: int | None = Field(description="1 is the strongest; equals share a rank.")
+    is_sector_leader: bool
+    status: Statuses = Field(description="Against SPY.")
+    sector_status: Statuses = Field(description="Against the fund of the sector.")
+
+
+class StrengthAnswer(DataAnswer):
+    date: str | None = Field(
+        description="Of the cross-section: the newest one with scores up to the date asked for.",
+        json_schema_extra={"format": "date"},
+    )
+    scores: list[StrengthItem]
+
+
+class LeadersAnswer(DataAnswer):
+    date: str | None = Field(description="Of the cross-section.", json_schema_extra={"format": "date"})
+    leaders: list[StrengthItem]
+
+
+class StrengthHistoryAnswer(DataAnswer):
+    symbol: str
+    scores: list[StrengthItem]
+
+
+class LastBar(Shape):
+    timeframe: str
+    t: datetime
+    c: float
+    end_ts: datetime
+
+
+class SymbolItem(Shape):
+    symbol: str
+    name: str | None
+    exchange: str | None = Field(description="Null: no source of ours names it.")
+    kind: Literal["stock", "etf", "benchmark"]
+    sector: str | None
+    industry: str | None
+    active: bool = Field(description="Has a bar of the five days before the newest date of the market.")
+    rs_score: float | None
+    rs_as_of: date | None = Field(description="The newest date of the market, for which this was ranked.")
+    sector_rank: int | None
+    is_sector_leader: bool
+    last_bar: LastBar | None = Field(description="Of whichever timeframe begins last.")
+
+
+class SymbolsAnswer(DataAnswer):
+    symbols: list[SymbolItem]
+
+
+class PatternCounts(Shape):
+    all: int
+    active: int
+
+
+class SymbolCounts(Shape):
+    bars: dict[str, int] = Field(description="By timeframe.")
+    vsa_events: dict[str, int] = Field(description="By rule set.")
+    patterns: PatternCounts
+
+
+class SymbolAnswer(SymbolItem):
+    strength: StrengthItem | None = Field(description="The newest scores of a stock.")
+    counts: SymbolCounts
+    as_of: datetime | None
+    stale: bool
 
 
 class AcceptedBar(Shape):

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from api_gateway import openapi, problems
 from api_gateway.backends import Backends
 from api_gateway.envelope import Envelope
-from api_gateway.routes import bars, operations, vsa
+from api_gateway.routes import bars, operations, strength, symbols, vsa
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
 
@@ -53,6 +53,8 @@ def create_app(settings: Settings) -> Gateway:
     for prefix, tag in (("/api", "market data"), ("/api/v1", "the same under /api/v1")):
         bars.add_to(app, prefix, tag)
         vsa.add_to(app, prefix, tag)
+        strength.add_to(app, prefix, tag)
+        symbols.add_to(app, prefix, tag)
     return app
 
 

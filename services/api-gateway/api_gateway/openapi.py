@@ -41,6 +41,11 @@ def listed(*statuses: int) -> Responses:
     return failing(400, 422, 503, *statuses) | {200: good, 304: UNCHANGED}
 
 
+def single(*statuses: int) -> Responses:
+    """Answers of one thing made of stored data."""
+    return failing(422, 503, *statuses) | {200: {"headers": headers("ETag", "Vary")}, 304: UNCHANGED}
+
+
 def plain(*statuses: int) -> Responses:
     """Answers of a route whose only good answer is 200."""
     return failing(422, *statuses) | {200: {"headers": headers()}}

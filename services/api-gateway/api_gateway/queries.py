@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from api_gateway.problems import FieldError, invalid, short
 from api_gateway.responses import Form
+from rollotape.domain import sectors
 from rollotape.domain.bars import TIMEFRAMES, symbol_is_valid, timeframe
 
 MOST_SYMBOLS = 1_000
@@ -59,6 +60,51 @@ def _whole(text: Any) -> Any:
     if not re.fullmatch(r"-?[0-9]{1,18}", text):
         raise PydanticCustomError("whole_number", "must be a whole number")
     return int(text)
+
+
+def _number(text: Any) -> Any:
+    """The same for numbers with a fraction: no `nan`, no `inf`, no `1_0`."""
+    if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text):
+        raise PydanticCustomError("number", "must be a number such as 0.75")
+    return float(text)
+
+
+def _truth(text: Any) -> Any:
+    if text not in ("true", "false"):
+        raise PydanticCustomError("truth", "must be true or false")
+    return text == "true"
+
+
+def _day(text: Any) -> date:
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise PydanticCustomError("day", "must be a date such as 2014-05-16")
+
+
+def _sector(text: str) -> str:
+    found = sectors.sector(text)
+    if found is None:
+        said = {"names": ", ".join(sectors.SECTORS)}
+        raise PydanticCustomError("sector", "must be one of {names}", said)
+    return found
+
+
+def choices(*names: str) -> Any:
+    """A list of words out of a few, comma-separated and repeatable, in either case."""
+
+    def known(values: list[str]) -> list[str]:
+        by_name = {name.casefold(): name for name in names}
+        found = [by_name.get(value.casefold()) for value in values]
+        if None in found:
+            raise PydanticCustomError("choice", "must be among {names}", {"names": " ".join(names)})
+        return sorted({name for name in found if name})
+
+    one = "|".join(names)
+    said = {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": f"^({one})(,({one}))*$"}}
+    return Annotated[list[str], BeforeValidator(split), AfterValidator(known), WithJsonSchema(said)]
 
 
 def _timeframe(text: str) -> str:
@@ -105,27 +151,50 @@ Timeframe = Annotated[
 Start = Annotated[datetime, BeforeValidator(_when(time.min)), _WHEN]
 End = Annotated[datetime, BeforeValidator(_when(time.max)), _WHEN]
 Whole = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_number)]
+Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"type": "boolean"})]
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+_SECTOR = "|".join(sectors.SECTORS)
+Sectors = Annotated[
+    list[Annotated[str, AfterValidator(_sector)]],
+    BeforeValidator(split),
+    AfterValidator(_once),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "pattern": f"^({_SECTOR})(,({_SECTOR}))*$"},
+        }
+    ),
+]
 
 
 class Query(BaseModel):
     """Parameters of one path. Those named in `LISTS` are comma-separated and repeatable, others come once."""
 
     LISTS: ClassVar[frozenset[str]] = frozenset()
+    NOT_YET: ClassVar[dict[str, str]] = {}
+    """Parameters that will exist, and what they wait for: refused until then, by that name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
 
-class Page(Query):
+class Paged(Query):
     """What every list takes."""
 
-    timeframe: Timeframe = Field("1d", description="Either spelling; `1M` is refused.")
-    start: Start | None = Field(None, description="Included. A date is its first instant in UTC.")
-    end: End | None = Field(None, description="Included. A date is its last instant in UTC.")
     page_token: str | None = Field(
         None,
         description="`next_page_token` of the same query; only `limit` and `format` may change.",
     )
     format: Form | None = Field(None, description="Goes before the `Accept` header.")
+
+
+class Window(Paged):
+    """What every list along time takes."""
+
+    start: Start | None = Field(None, description="Included. A date is its first instant in UTC.")
+    end: End | None = Field(None, description="Included. A date is its last instant in UTC.")
 
     @field_validator("end")
     @classmethod
@@ -142,6 +211,12 @@ class Page(Query):
     @property
     def last(self) -> datetime:
         return self.end or LAST
+
+
+class Page(Window):
+    """What every list of one timeframe takes."""
+
+    timeframe: Timeframe = Field("1d", description="Either spelling; `1M` is refused.")
 
 
 def read(model: type[Q]) -> Callable[[Request], Awaitable[Q]]:
@@ -201,6 +276,8 @@ def _wrong(error: ValidationError) -> list[FieldError]:
 
 
 def _unknown(model: type[Query], name: str) -> FieldError:
+    if waits_for := model.NOT_YET.get(name):
+        return FieldError("query", name, f"is not answered yet: {waits_for}")
     known = ", ".join(model.model_fields) or "none"
     return FieldError("query", short(name), f"is not a parameter of this path, which takes: {known}")
 

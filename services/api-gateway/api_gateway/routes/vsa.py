@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Path, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -21,7 +21,7 @@ from api_gateway import cursors, openapi, queries, responses
 from api_gateway.answers import VsaAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
-from api_gateway.problems import NOT_FOUND, FieldError, Problem
+from api_gateway.paths import SymbolPath, unknown_symbol
 from rollotape.domain.vsa.rules import RULE_SETS
 from rollotape.postgres import market
 
@@ -92,14 +92,6 @@ class VsaQuery(queries.Page):
         )
 
 
-SymbolPath = Annotated[
-    str,
-    Path(description="In either case; `/` within a symbol is written %2F."),
-    AfterValidator(queries.symbol),
-    WithJsonSchema({"type": "string", "pattern": queries.SYMBOL_PATTERN}),
-]
-
-
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
     app.add_api_route(
         f"{prefix}/symbols/{{symbol:path}}/vsa",
@@ -126,7 +118,7 @@ async def get_vsa(
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _POSITION))
     found = await servers.postgres.run(lambda c: market.detections(c, wanted, asked.limit + 1))
     if found is None:
-        raise _unknown(symbol)
+        raise unknown_symbol(symbol, "has no bar in this database")
 
     events, more = found.events[: asked.limit], len(found.events) > asked.limit
     token = cursors.seal(question, _position(events[-1])) if more else None
@@ -139,11 +131,6 @@ async def get_vsa(
 
 def _position(event: Any) -> list[Any]:
     return [event[name] for name in ("confirmed_ts", "event_ts", "rule_set", "kind")]
-
-
-def _unknown(symbol: str) -> Problem:
-    reason = f"{symbol} has no bar in this database"
-    return Problem(NOT_FOUND, f"symbol: {reason}", errors=[FieldError("path", "symbol", reason)])
 
 
 def _json(
