@@ -1,0 +1,45 @@
+"""Kills, pauses and restarts of everything in the middle of batches change nothing and lose nothing."""
+
+import pytest
+
+from support.faults import Fault
+from support.gates import Point
+from support.runs import Hits, Place, Plan, run
+from support.workers import forks, programs
+
+pytestmark = pytest.mark.chaos
+
+KINDS_ONCE = (
+    Plan(101, workers=2, batch_entries=25, faults=(
+        Fault(("kill",), Point.SAYING, 1),
+        Fault(("kill",)),
+        Fault(("cut",), Point.COMMITTED, 1),
+        Fault(("redis",), Point.READ, 1),
+        Fault(("kill",), Point.COMMITTING, 1),
+    )),
+    Plan(102, workers=2, batch_entries=25, faults=(
+        Fault(("pause",), Point.GATHERED, 1),
+        Fault(("postgres",), Point.COMMITTED, 1),
+        Fault(("redis", "kill"), Point.SAYING),
+        Fault(("backend",)),
+    )),
+    Plan(103, workers=3, batch_entries=25, trimmed=True, faults=(
+        Fault(("kill all",), Point.COMMITTED, 1),
+        Fault(("postmaster",), Point.COMMITTING, 1),
+        Fault(("pause",), Point.COMMITTING, 1),
+        Fault(("redis", "postgres", "kill all")),
+    )),
+)  # fmt: skip
+"""Every kind of fault at least once, for those who cannot wait for chance."""
+FAULTS_PER_RUN = 6
+
+
+@pytest.mark.parametrize("plan", KINDS_ONCE, ids=lambda plan: f"seed-{plan.seed}")
+async def test_every_kind_of_fault_changes_nothing(place: Place, plan: Plan, tally: Hits) -> None:
+    await run(plan, place, forks("eager_sweep"), tally)
+
+
+async def test_faults_by_chance_change_nothing(place: Place, seed: int, tally: Hits) -> None:
+    plan = Plan.draw(seed, count=FAULTS_PER_RUN)
+    start = forks("everyone_owns") if plan.everyone_owns else programs(place.servers.children)
+    await run(plan, place, start, tally)

@@ -1,0 +1,37 @@
+"""Five bugs planted on purpose are each noticed, by runs that the detector as it is comes through."""
+
+import pytest
+
+from support import mutants
+from support.faults import Fault
+from support.gates import Point
+from support.runs import Hits, Place, Plan, run
+from support.stack import Broken
+from support.workers import forks
+
+pytestmark = pytest.mark.chaos
+
+SEEDS = (201, 202, 203)
+DRAIN_S = 30.0
+
+
+def plan(seed: int) -> Plan:
+    """Two owners of everything, and a kill between a commit and what it has to say, and before one."""
+    faults = (Fault(("kill",), Point.COMMITTING, 1), Fault(("kill",), Point.SAYING, 1))
+    return Plan(seed, workers=2, batch_entries=25, faults=faults, everyone_owns=True, symbols=8)
+
+
+@pytest.mark.parametrize("bug", mutants.BUGS)
+async def test_a_planted_bug_is_noticed(place: Place, bug: str, tally: Hits) -> None:
+    for seed in SEEDS:
+        try:
+            await run(plan(seed), place, forks("eager_sweep", "everyone_owns", bug), tally, drain_s=DRAIN_S)
+        except Broken as broken:
+            assert "nothing waits" not in str(broken)
+            return
+    pytest.fail(f"{bug} came through {len(SEEDS)} runs")
+
+
+async def test_without_a_bug_the_same_runs_come_through(place: Place, tally: Hits) -> None:
+    for seed in SEEDS[:1]:
+        await run(plan(seed), place, forks("eager_sweep", "everyone_owns"), tally)

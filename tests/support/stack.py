@@ -1,0 +1,404 @@
+"""Workers on their servers, seen from outside: what was sent, what waits, what is stored, what was said."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+import redis.exceptions
+from redis.asyncio import Redis
+
+from rollotape.embedded import Urls
+from rollotape.errors import Unavailable
+from rollotape.events import FIELD
+from rollotape.postgres import export
+from rollotape.postgres.pool import OUTAGES, open_pool
+from rollotape.settings import Settings
+from rollotape.streams.position import order
+from rollotape.streams.producer import Producer
+from rollotape.verify import verify
+from support import databases
+from support.feeds import PARTITIONS, Expected, Message
+from support.gates import Gate
+from support.workers import Starter, Worker
+
+GROUP = "detector"
+OTHER = b"data"
+"""A field that is not ours, and that the stock parser of FastStream trips over."""
+STREAMS = [f"bars.{n}" for n in range(PARTITIONS)]
+TABLES = ("bars", "vsa_events", "symbol_state", "dirty_symbols", "outbox", "dead_letters", "stream_floors")
+START_S = 120.0
+STOP_S = 30.0
+RECOVERY_S = 15.0
+AWAY: tuple[type[Exception], ...] = (*OUTAGES, redis.exceptions.RedisError, Unavailable)
+
+
+class Broken(AssertionError):
+    """What the tape promises does not hold."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What was sent: every entry, the last one of each stream, and those that must be refused."""
+
+    entries: int = 0
+    last: dict[str, str] = field(default_factory=dict)
+    poison: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Of the group over all streams: entries given out and not acknowledged, and not given out yet."""
+
+    pending: int
+    unread: int
+
+    @property
+    def waiting(self) -> int:
+        return self.pending + self.unread
+
+
+class Stack:
+    """Some workers on a database of their own. Servers may die and come back at other addresses."""
+
+    def __init__(self, urls: Callable[[], Urls], database: str, folder: Path) -> None:
+        self._urls = urls
+        self._database = database
+        self._folder = folder
+        self.workers: list[Worker] = []
+        self.ledger = Ledger()
+        self.listener = Listener(lambda: self.redis_url)
+
+    @property
+    def redis_url(self) -> str:
+        return self._urls().redis_url
+
+    @property
+    def database_url(self) -> str:
+        return databases.url_of(self._urls().database_url, self._database)
+
+    @asynccontextmanager
+    async def running(
+        self, start: Starter, count: int, *, gated: bool = False, **settings: object
+    ) -> AsyncIterator[None]:
+        """Have so many workers running; `settings` are those of the product, by their names."""
+        given = {f"ROLLO_{name.upper()}": str(value) for name, value in settings.items()}
+        environment = {"ROLLO_REDIS_URL": self.redis_url, "ROLLO_DATABASE_URL": self.database_url, **given}
+        gates: list[Gate] = []
+        try:
+            for n in range(count):
+                own = await self._open_gates(f"detector-{n}") if gated else []
+                gates += own
+                self.workers.append(Worker(f"detector-{n}", start, environment, self._folder, own))
+            for worker in self.workers:
+                worker.start()
+            await _until(self._all_started, START_S, self._whats_left)
+            yield
+        finally:
+            for worker in self.workers:
+                worker.kill()
+            for gate in gates:
+                await gate.close()
+            await self.listener.stop()
+
+    async def _open_gates(self, worker: str) -> list[Gate]:
+        gates = [
+            Gate(worker, "redis", lambda: self.redis_url),
+            Gate(worker, "postgres", lambda: self.database_url),
+        ]
+        for gate in gates:
+            await gate.open()
+        return gates
+
+    # ---- sending and waiting
+
+    async def send(self, messages: Sequence[Message], *, poison: frozenset[bytes] = frozenset()) -> None:
+        """Send all of it, however often it takes."""
+        async with Redis.from_url(self.redis_url) as client:
+            ids = await Producer(client).send_many(messages)
+        for (stream, payload), entry_id in zip(messages, ids, strict=True):
+            self.ledger.last[stream] = entry_id
+            if payload in poison:
+                self.ledger.poison[stream, entry_id] = payload
+        self.ledger.entries += len(ids)
+
+    async def plant(self, stream: str, payload: bytes | None) -> str:
+        """Send one entry that must become a dead letter, without our field if None; its id."""
+        async with Redis.from_url(self.redis_url) as client:
+            answer: Any = await client.xadd(stream, {OTHER: b""} if payload is None else {FIELD: payload})
+        entry_id: str = answer.decode()
+        self.ledger.poison[stream, entry_id] = payload or b""
+        self.ledger.last[stream] = entry_id
+        self.ledger.entries += 1
+        return entry_id
+
+    async def standing(self, streams: Sequence[str] = STREAMS) -> Standing:
+        """Of the group, asked of Redis. A stream whose group is missing has been read by nobody."""
+        async with Redis.from_url(self.redis_url) as client:
+            pipeline = client.pipeline(transaction=False)
+            for name in streams:
+                pipeline.xlen(name)
+                pipeline.xinfo_groups(name)
+            answers = await pipeline.execute(raise_on_error=False)
+        pending = unread = 0
+        for length, groups in zip(answers[::2], answers[1::2], strict=True):
+            if isinstance(length, Exception):
+                raise length
+            mine = [g for g in groups if g["name"] == GROUP.encode()] if isinstance(groups, list) else []
+            pending += sum(int(g["pending"]) for g in mine)
+            unread += sum(int(length if g["lag"] is None else g["lag"]) for g in mine) if mine else length
+        return Standing(pending, unread)
+
+    async def commits(self) -> int:
+        """How often a symbol was changed; every commit of bars makes it greater."""
+        return int(await self._fetchval("SELECT coalesce(sum(version), 0)::bigint FROM symbol_state"))
+
+    async def held_by(self, worker: Worker) -> list[str]:
+        """Streams whose leases the worker has."""
+        query = "SELECT partition FROM leases WHERE owner LIKE $1 || '-%' ORDER BY partition"
+        return [f"bars.{row[0]}" for row in await self._fetch(query, worker.name)]
+
+    async def drained(self) -> bool:
+        """Whether everything sent is acknowledged and everything committed is said."""
+        try:
+            waits = await self.standing()
+            unsaid = await self._fetchval("SELECT count(*) FROM outbox")
+        except AWAY:
+            return False
+        return waits.waiting == 0 and unsaid == 0
+
+    async def drain(self, within_s: float) -> None:
+        """Wait until it has."""
+        await _until(self.drained, within_s, self._whats_left)
+
+    async def stop(self) -> None:
+        """Ask every worker to stop, as an operator does, and wait until it and its sessions have gone."""
+        for worker in self.workers:
+            worker.ask_to_stop()
+        await _until(self._all_ended, STOP_S, self._whats_left)
+        codes = {worker.name: worker.ended() for worker in self.workers}
+        for worker in self.workers:
+            worker.forget()
+        if any(codes.values()):
+            raise Broken(f"workers ended with {codes}: {self.last_words()}")
+        await _until(self._no_sessions, STOP_S, self._whats_left)
+
+    async def _all_started(self) -> bool:
+        return all(worker.started for worker in self.workers)
+
+    async def _all_ended(self) -> bool:
+        return all(worker.ended() is not None for worker in self.workers)
+
+    async def _no_sessions(self) -> bool:
+        """What a killed worker left in its sockets, PostgreSQL may still be working on."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'rollo-%'"
+        return not await self._fetchval(query, self._database)
+
+    async def _whats_left(self) -> str:
+        ended = {w.name: w.ended() for w in self.workers}
+        try:
+            left = f"{await self.standing()}, {await self._fetchval('SELECT count(*) FROM outbox')} unsaid"
+        except AWAY as error:
+            left = repr(error)
+        return f"{left}; exit codes {ended}; {self.last_words()}"
+
+    def last_words(self) -> str:
+        return "\n".join(f"--- {w.name}\n{w.last_words()}" for w in self.workers)
+
+    # ---- what came of it
+
+    async def exports(self) -> tuple[str, str]:
+        """Bars and events as `rollo export` writes them."""
+        return await self._export("bars"), await self._export("vsa_events")
+
+    async def judge(self, expected: Expected, *, resent: bool = False, recomputed: bool = True) -> None:
+        """Assert every promise at the end of a run.
+
+        `resent`: a send may have been repeated, so an entry may be there twice. `recomputed`: have
+        `rollo verify` look at all of it, too.
+
+        Raises:
+            Broken: naming every promise that does not hold.
+        """
+        bars, events = await self.exports()
+        said = await self.listener.rows(events.partition("\n")[0])
+        found = [
+            *_difference("bars", expected.bars, bars),
+            *_difference("vsa_events", expected.vsa_events, events),
+            *_difference("what was said", events, said),
+            *(await self._unverified() if recomputed else []),
+            *await self._unaccounted(),
+            *await self._letters(expected.refused, resent=resent),
+            *(f"{w.name}: {line[:2000]}" for w in self.workers for line in w.errors()),
+        ]
+        if found:
+            raise Broken("\n".join(found))
+
+    async def _unverified(self) -> list[str]:
+        settings = Settings(redis_url=self.redis_url, database_url=self.database_url)
+        async with await open_pool(settings, service="verify", raw_times=True) as pool:
+            report = await verify(pool)
+        found = [f"verify: {d}" for d in report.differences[:3]]
+        return found + ([f"verify: {report.pending} commits unsaid"] if report.pending else [])
+
+    async def _unaccounted(self) -> list[str]:
+        """Entries that were sent and that the group has not acknowledged, or never saw."""
+        async with Redis.from_url(self.redis_url) as client:
+            sent = list(self.ledger.last.items())
+            abouts = [await client.xinfo_stream(name) for name, _ in sent]
+            groups = [await client.xinfo_groups(name) for name, _ in sent]
+        found = []
+        for (name, last), about, [group] in zip(sent, abouts, groups, strict=True):
+            if order(group["last-delivered-id"].decode()) < order(last) or group["pending"] or group["lag"]:
+                found.append(f"{name}: sent up to {last}, but the group stands at {group}")
+            if group["entries-read"] != about["entries-added"]:
+                found.append(f"{name}: {about['entries-added']} entries added, {group['entries-read']} read")
+        added = sum(about["entries-added"] for about in abouts)
+        if added < self.ledger.entries:
+            found.append(f"{self.ledger.entries} entries were sent, {added} are known to Redis")
+        return found
+
+    async def _letters(self, refused: int, *, resent: bool) -> list[str]:
+        """A send that was retried brings an entry twice, and poison then has two dead letters."""
+        query = "SELECT stream, entry_id, row, fields, reasons, payload FROM dead_letters"
+        letters = await self._fetch(query)
+        planted = {(r["stream"], r["entry_id"]): r["payload"] for r in letters}
+        found = [
+            f"poison {place} has the dead letter {planted.get(place)!r}"
+            for place, payload in self.ledger.poison.items()
+            if planted.get(place) != payload
+        ]
+        known = set(self.ledger.poison.values())
+        others = [r for r in letters if bytes(r["payload"]) not in known]
+        if len(others) != refused:
+            found.append(f"{refused} bars to be refused, {len(others)} dead letters: {others[:2]}")
+        if not resent and len(letters) - len(others) != len(self.ledger.poison):
+            found.append(f"{len(self.ledger.poison)} poisons, {len(letters) - len(others)} dead letters")
+        return found
+
+    async def _export(self, table: str) -> str:
+        parts: list[bytes] = []
+        async with export.connection(self.database_url) as connection:
+            await export.export(connection, table, parts.append, lambda _: None)
+        return b"".join(parts).decode()
+
+    async def clear(self) -> None:
+        """Everything sent and stored is forgotten, under the workers' feet, which have to find their way."""
+        await self.listener.stop()
+        async with Redis.from_url(self.redis_url) as client:
+            await client.flushall()
+        await self._fetch(f"TRUNCATE {', '.join(TABLES)}")
+        self.ledger = Ledger()
+        self.listener = Listener(lambda: self.redis_url)
+
+    async def _fetchval(self, query: str, *arguments: object) -> Any:
+        [row] = await self._fetch(query, *arguments)
+        return row[0]
+
+    async def some_backend(self) -> int:
+        """Process number of a session of our workers, of one that is in a transaction if there is one."""
+        query = """SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'rollo-%'
+                   ORDER BY xact_start NULLS LAST LIMIT 1"""
+        return int(await self._fetchval(query, self._database))
+
+    async def _fetch(self, query: str, *arguments: object) -> "list[asyncpg.Record]":
+        """PostgreSQL may be recovering."""
+        deadline = time.monotonic() + RECOVERY_S
+        while True:
+            try:
+                return await self._fetch_once(query, *arguments)
+            except AWAY:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
+
+    async def _fetch_once(self, query: str, *arguments: object) -> "list[asyncpg.Record]":
+        connection = await asyncpg.connect(self.database_url, timeout=5)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close(timeout=5)
+
+
+class Listener:
+    """Follows `updates` from its beginning, and keeps of every fact the greatest version."""
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
+        self._facts: dict[str, tuple[int, str, Mapping[str, str]]] = {}
+        self._last = "0-0"
+        self._following: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._following = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        if self._following:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            self._following = None
+
+    async def rows(self, header: str) -> str:
+        """The events that are true by now for who heard everything that was said, as an export."""
+        await self.stop()
+        async with Redis.from_url(self._url()) as client:
+            while await self._hear(client, block_ms=None):
+                pass
+        columns = header.split(",")
+        rows = [
+            [event[name].replace("+00:00", "Z") for name in columns]
+            for _, kind, event in self._facts.values()
+            if kind == "vsa.detected"
+        ]
+        natural = [columns.index(n) for n in ("symbol", "timeframe", "rule_set", "kind", "event_ts")]
+        rows.sort(key=lambda row: [row[i] for i in natural])
+        return "".join(f"{','.join(row)}\n" for row in [columns, *rows])
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with Redis.from_url(self._url()) as client:
+                    while True:
+                        await self._hear(client, block_ms=200)
+            except (OSError, redis.exceptions.RedisError):
+                await asyncio.sleep(0.05)
+
+    async def _hear(self, client: "Redis", *, block_ms: int | None) -> int:
+        answer: Any = await client.xread({"updates": self._last}, count=1_000, block=block_ms)
+        entries = answer[0][1] if answer else []
+        for entry_id, fields in entries:
+            self._apply(orjson.loads(fields[b"json"]))
+            self._last = entry_id.decode()
+        return len(entries)
+
+    def _apply(self, fact: Mapping[str, Any]) -> None:
+        heard = fact["fact_version"], fact["type"], fact["event"]
+        known = self._facts.get(fact["id"])
+        if known and known[0] == heard[0] and known != heard:
+            raise Broken(f"one fact and version, two contents: {known} and {heard}")
+        if not known or heard[0] > known[0]:
+            self._facts[fact["id"]] = heard
+
+
+def _difference(what: str, expected: str, found: str) -> list[str]:
+    if expected == found:
+        return []
+    wanted, there = expected.splitlines(), found.splitlines()
+    missing, surplus = sorted(set(wanted) - set(there)), sorted(set(there) - set(wanted))
+    first = "; ".join([*(f"missing {x}" for x in missing[:3]), *(f"surplus {x}" for x in surplus[:3])])
+    return [f"{what}: {len(missing)} of {len(wanted)} lines missing, {len(surplus)} surplus: {first}"]
+
+
+async def _until(
+    condition: Callable[[], Awaitable[bool]], within_s: float, whats_left: Callable[[], Awaitable[str]]
+) -> None:
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise Broken(f"{condition.__name__}: not within {within_s} s: {await whats_left()}")
+        await asyncio.sleep(0.05)
