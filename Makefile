@@ -23,8 +23,8 @@ check: $(INSTALLED) ## Lint, types and architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again
-	ROLLO_CHAOS=full $(BIN)/python -m pytest -m chaos $(ARGS)
+chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again (ARGS="--chaos-seed 7")
+	$(BIN)/python -m pytest tests/chaos --chaos-runs 30 $(ARGS)
 
 bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -P -m bench $(ARGS)
