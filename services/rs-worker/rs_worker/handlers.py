@@ -84,7 +84,8 @@ class Score:
             if len(defective.days) == 1:
                 self._defective.update(defective.days)
             self._rows = max(1, self._rows // 8)  # fewer at once, until it is one
-            log.exception("strength_defective", first=str(np.datetime64(defective.days[0], "D")), count=len(defective.days))
+            first = str(np.datetime64(defective.days[0], "D"))
+            log.exception("strength_defective", first=first, count=len(defective.days))
             return True
         return worked
 
