@@ -217,7 +217,8 @@ async def test_an_older_shape_becomes_the_same_pattern(bench: Bench, older: dict
     await tell(bench, older)
     found = await bench.rows(
         "SELECT symbol, pattern_type, timeframe, confidence, price, change_pct, rs_ratio, vol_ratio, rsi,"
-        " status, extract(epoch FROM detected_at)::int, extract(epoch FROM expires_at)::int, id::text FROM patterns"
+        " status, extract(epoch FROM detected_at)::int, extract(epoch FROM expires_at)::int, id::text"
+        " FROM patterns"
     )
     [row] = found
     assert row[:-1] == (
