@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rollotape import cli
 from rollotape.cli import stack
-from rollotape.cli.up import PORT
+from rollotape.cli.up import PORT, SERVICES
 from rollotape.embedded.children import running
 from rollotape.embedded.server import free_port, is_free
 from rollotape.errors import Refused
@@ -36,7 +36,7 @@ def nothing_left(pids: list[int]) -> bool:
 def test_a_stack_says_where_it_is_and_answers_there(data_dir: Path) -> None:
     with running_stack(data_dir, "--replicas", "detector=2") as up:
         assert up.get("/readyz")[0] == 200
-        assert set(up.found.services) == {"detector-1", "detector-2", "rs-worker-1", "api-gateway-1"}
+        assert set(up.found.services) == {"detector-2", *(f"{service}-1" for service in SERVICES)}
         assert all(running(service.pid) for service in up.found.services.values())
         assert (data_dir / "stack.json").stat().st_mode & 0o077 == 0
         assert up.found.gateway_url in up.said

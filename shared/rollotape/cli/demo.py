@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 import asyncpg
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -110,14 +110,13 @@ class Screen(Live):
         super().__init__(console=console, auto_refresh=False, transient=True)
 
     def show(self, seen: Overview, progress: Progress, bars_per_second: float) -> None:
-        title = status(seen, progress, bars_per_second)
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for name in ("known (UTC)", "symbol", "", "rule set", "event", "direction"):
             table.add_column(name, header_style="dim")
         for event in seen.newest:
             colour = "green" if event.direction == "bullish" else "red"
             table.add_row(*words(event)[:-1], Text(event.direction, colour))
-        self.update(table, refresh=True)
+        self.update(Group(status(seen, progress, bars_per_second), "", table), refresh=True)
 
 
 class Lines:
