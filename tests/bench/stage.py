@@ -26,7 +26,7 @@ LOOK_EVERY_S = 0.02
 BEGIN_S, END_S = 60.0, 240.0
 
 
-class Stalled(Exception):  # noqa: N818 - a benchmark that cannot go on, not a service
+class Stalled(Exception):
     """A reader ended, or did not come forward in time: there is nothing to measure."""
 
 
@@ -85,12 +85,13 @@ class Stage:
             for stream in streams:
                 await redis.xgroup_destroy(stream, group)
             await redis.delete("updates", "sessions")
-            await redis.bgrewriteaof()
-            await until(lambda: _rewritten(redis), "Redis rewriting its log", END_S)
+            await until(lambda: _at_rest(redis), "Redis rewriting its log", END_S)
+            await redis.bgrewriteaof()  # now, so that none falls into the run
+            await until(lambda: _at_rest(redis), "Redis rewriting its log", END_S)
         databases.execute(self.servers.urls.database_url, "CHECKPOINT")
 
 
-async def _rewritten(redis: "Redis") -> bool:
+async def _at_rest(redis: "Redis") -> bool:
     about: Mapping[str, Any] = await redis.info("persistence")
     return not about["aof_rewrite_in_progress"] and not about.get("aof_rewrite_scheduled")
 
