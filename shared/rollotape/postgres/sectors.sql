@@ -3,10 +3,11 @@
 LOCK TABLE sectors IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: store
--- What a symbol is stays as it was where nothing else is said. A symbol whose sector or kind changed is marked
+-- Name, industry and kind stay as they were where nothing is said of them. A symbol whose sector or kind changed is marked
 -- from its first day to its last; its old and its new sector are ranked anew with it.
 WITH given AS (
-    SELECT w.symbol, w.name, w.sector, w.industry, coalesce(w.kind, s.kind, 'stock') AS kind,
+    SELECT w.symbol, coalesce(w.name, s.name) AS name, w.sector, coalesce(w.industry, s.industry) AS industry,
+           coalesce(w.kind, s.kind, 'stock') AS kind,
            (s.sector, s.kind) IS DISTINCT FROM (w.sector, coalesce(w.kind, s.kind, 'stock')) AS moves
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS w(symbol, name, sector, industry, kind)
     LEFT JOIN sectors s ON s.symbol = w.symbol
