@@ -259,7 +259,7 @@ STREAMS: dict[str, StreamContract] = {
                        summary="Pattern events of every source, partitioned like bars; older shapes, too."),
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
-        StreamContract(name="updates", partitioned=False, groups=(),
+        StreamContract(name="updates", partitioned=False, groups=("cache-builder",),
                        messages=(VsaUpdate, PatternUpdate, RsUpdate,
                                  BacktestProgress, BacktestResult, SystemHealth),
                        summary="Facts after a commit, one entry each, for caches and live viewers."),

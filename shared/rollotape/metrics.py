@@ -127,3 +127,13 @@ PATTERNS = Counter(
 PATTERNS_CONFLICTS = Counter(
     "rollo_patterns_conflicts_total", "Events that met another content of equal revision; the hash decided"
 )
+
+# ---- read models
+MODEL_ENTRIES = Gauge("rollo_model_entries", "Active patterns in the read model, when last looked at")
+MODEL_REBUILDS = Counter(
+    "rollo_model_rebuilds_total", "Read models built anew: missing, broken, or asked for by reader or by hand"
+)
+MODEL_REPAIRED = Counter(
+    "rollo_model_repaired_entries_total",
+    "Entries of a read model that differed from PostgreSQL when all were compared; changes under way, too",
+)

@@ -21,7 +21,7 @@ from rollotape.postgres import migrate
 from rollotape.supervisor import Supervisor
 
 GATEWAY = "api-gateway"
-SERVICES = ("detector", "rs-worker", GATEWAY)
+SERVICES = ("detector", "rs-worker", "cache-builder", GATEWAY)
 PORT = 8080
 LOOK_EVERY_S = 0.25
 
@@ -107,8 +107,8 @@ class Run:
         self._say(f"Starting Rollo Tape on {self._options.data}")
         urls = await asyncio.to_thread(self._servers.start)
         stack.remove(self._options.data)  # the data are ours now; a stack that was killed left its own
-        for sentence in (f"  {self._servers.summary}", *self._servers.notices):
-            self._say(sentence)
+        for sentence in (self._servers.summary, *self._servers.notices):
+            self._say(f"  {sentence}")
         partitions = configuration.load(**_settings(urls)).partitions
         migrated = await asyncio.to_thread(migrate.upgrade, urls.database_url, partitions)
         news = f", applied {' '.join(migrated.applied)}" if migrated.applied else ""

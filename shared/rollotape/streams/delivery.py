@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from rollotape import metrics
+from rollotape.events import STREAMS
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry, Handler, Weigh
 from rollotape.streams.partitions import stream_name
@@ -65,6 +66,7 @@ class Delivery:
             grace_s=grace_s,
             alive_s=alive_s,
         )
+        self._partitioned = STREAMS[kind].partitioned
         self._running: dict[int, PartitionSubscriber] = {}
         self._changing = asyncio.Lock()
 
@@ -74,9 +76,12 @@ class Delivery:
         return frozenset(self._running)
 
     async def hold(self, partitions: Collection[int]) -> None:
-        """Deliver exactly these partitions. Returns when those given up have let go of their batches."""
+        """Deliver exactly these partitions. Returns when those given up have let go of their batches.
+
+        A stream that is not partitioned is delivered by whoever holds partition 0.
+        """
         async with self._changing:
-            wanted = set(partitions)
+            wanted = set(partitions) if self._partitioned else {0}.intersection(partitions)
             leaving, joining = self._running.keys() - wanted, wanted - self._running.keys()
             if leaving or joining:
                 moves = {"joining": sorted(joining), "leaving": sorted(leaving)}
@@ -88,7 +93,7 @@ class Delivery:
                     changes.create_task(self._join(partition))
 
     async def _join(self, partition: int) -> None:
-        subscriber = register(self._broker, stream_name(self._plan.kind, partition), self._plan)
+        subscriber = register(self._broker, self._stream(partition), self._plan)
         self._running[partition] = subscriber
         try:
             await subscriber.start()
@@ -111,7 +116,7 @@ class Delivery:
     def failures(self) -> dict[str, str]:
         """Streams whose last turn failed, and why."""
         return {
-            stream_name(self._plan.kind, partition): subscriber.failure
+            self._stream(partition): subscriber.failure
             for partition, subscriber in sorted(self._running.items())
             if subscriber.failure is not None
         }
@@ -119,8 +124,11 @@ class Delivery:
     async def standings(self) -> list[Standing]:
         """Where the group stands in every stream that is held."""
         redis = await self._broker.connect()
-        streams = [stream_name(self._plan.kind, partition) for partition in sorted(self._running)]
+        streams = [self._stream(partition) for partition in sorted(self._running)]
         return [await standing(redis, stream, self._plan.group) for stream in streams]
+
+    def _stream(self, partition: int) -> str:
+        return stream_name(self._plan.kind, partition if self._partitioned else None)
 
 
 async def standing(redis: Redis, stream: str, group: str) -> Standing:

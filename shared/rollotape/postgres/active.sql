@@ -1,0 +1,54 @@
+-- name: lock
+-- Whoever changes the read model holds this while reading here and writing there, so of two changes the later
+-- one has read later. A builder that lost it without noticing is refused by its version.
+SELECT pg_advisory_xact_lock(hashtextextended('rollo-read-model-patterns', 0));
+
+-- name: turn
+SELECT epoch::text, nextval('read_model_versions'), clock_timestamp() FROM installation;
+
+-- name: exceed
+-- Under the lock: a sequence behind what was given out (a database restored) goes on where that ended.
+SELECT setval('read_model_versions', greatest($1::bigint, (SELECT last_value FROM read_model_versions)));
+
+-- name: now
+SELECT clock_timestamp(), epoch::text FROM installation;
+
+-- name: items
+-- Active patterns with their strength. A score of our own takes the place of what the sender said, together with
+-- the ratio: the newest one up to the day of the mapping, which is that of the last day both have a bar. Where we
+-- have no score, both are the sender's: the two are never mixed.
+SELECT p.id::text, p.symbol, p.pattern_type, p.timeframe, p.side, p.phase, p.confidence, p.price, p.change_pct,
+       CASE WHEN m.rs_score IS NULL THEN p.rs_ratio ELSE r.rs_ratio END AS rs_ratio,
+       coalesce(m.rs_score, p.rs_excess) AS rs_excess,
+       p.vol_ratio, p.rsi, coalesce(m.sector, s.sector) AS sector, m.is_sector_leader,
+       p.entry::float8, p.stop::float8, p.target_1::float8, p.target_2::float8, p.planned_r, p.test_confirmed,
+       p.vsa_events, p.vsa_events_classic, p.preliminary_events,
+       p.detected_at, p.confirmed_at, p.expires_at, p.source, p.rule_set
+FROM patterns p
+LEFT JOIN sector_mapping m ON m.symbol = p.symbol
+LEFT JOIN sectors s ON s.symbol = p.symbol
+LEFT JOIN LATERAL (
+    SELECT rs_ratio FROM rs_scores
+    WHERE symbol = p.symbol AND as_of <= m.as_of AND m.rs_score IS NOT NULL
+    ORDER BY as_of DESC LIMIT 1
+) r ON true
+WHERE p.status = 'active' AND p.expires_at > clock_timestamp()
+
+-- name: ids
+SELECT id::text FROM patterns WHERE status = 'active' AND expires_at > clock_timestamp();
+
+-- name: ids_of_symbols
+SELECT id::text FROM patterns
+WHERE symbol = ANY($1::text[]) AND status = 'active' AND expires_at > clock_timestamp();
+
+-- name: strength
+-- What `items` takes from elsewhere, of every symbol that has an active pattern.
+SELECT p.symbol, coalesce(m.sector, s.sector), m.is_sector_leader, m.rs_score, r.rs_ratio
+FROM (SELECT DISTINCT symbol FROM patterns WHERE status = 'active' AND expires_at > clock_timestamp()) p
+LEFT JOIN sector_mapping m ON m.symbol = p.symbol
+LEFT JOIN sectors s ON s.symbol = p.symbol
+LEFT JOIN LATERAL (
+    SELECT rs_ratio FROM rs_scores
+    WHERE symbol = p.symbol AND as_of <= m.as_of AND m.rs_score IS NOT NULL
+    ORDER BY as_of DESC LIMIT 1
+) r ON true;

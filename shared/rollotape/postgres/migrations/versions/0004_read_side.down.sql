@@ -1,0 +1,1 @@
+DROP SEQUENCE read_model_versions;
