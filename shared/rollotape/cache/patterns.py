@@ -185,7 +185,8 @@ class PatternModel:
                     ahead = by.turn
                     continue
                 metrics.MODEL_REBUILDS.inc()
-                log.info("model_rebuilt", reason=reason, version=turn.version, entries=count)
+                if not even_if_sound:  # a command says it in its own words
+                    log.info("model_rebuilt", reason=reason, version=turn.version, entries=count)
                 return Rebuilt(turn.version, count)
         raise Unavailable("read model: somebody else changed it at every try")
 

@@ -98,6 +98,7 @@ class PatternReader:
         self._held: Snapshot | None = None
         self._answer: Snapshot | Unavailable | None = None
         self._answered_at = -fresh_s
+        self._unsound = False
         self._hits = self._misses = 0
         self._counted_at = 0.0
 
@@ -161,6 +162,7 @@ class PatternReader:
         try:
             with unavailable("read model"):
                 self._held = answer = await self._follow()
+                self._unsound = False
                 await self._write_counts_sometimes()
         except Unavailable as error:
             answer = error
@@ -219,7 +221,9 @@ class PatternReader:
     async def _call_for_another(self, reason: str) -> Unavailable:
         """Never answer from what is broken: a list that is too short looks like any other."""
         self._held = None
-        log.warning("model_unsound", reason=reason)
+        if not self._unsound:  # once, and not for everybody who asks meanwhile
+            log.warning("model_unsound", reason=reason)
+        self._unsound = True
         await self._redis.set(scripts.REBUILD, reason, ex=ASKED_S)
         return Unavailable(f"the read model of patterns is being built: {reason}")
 

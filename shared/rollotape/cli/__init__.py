@@ -17,6 +17,8 @@ COMMANDS = {
     "verify": ("verify.verify", "Recompute every derived row from the inputs and compare."),
     "export": ("export.export_table", "Write a table as CSV, in the order of its natural key."),
     "dlq": ("dlq.app", "List, show, requeue or drop what could not be applied."),
+    "cache": ("cache.app", "Build the read models anew."),
+    "key": ("key.app", "Make, list and revoke API keys."),
     "migrate": ("migrate.migrate", "Bring the database to the newest revision of the schema."),
     "contracts": ("contracts.contracts", "Print the contracts of streams and HTTP for other programs."),
 }
