@@ -10,7 +10,18 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api_gateway.app import create_app, describe
 from api_gateway.problems import CATALOGUE
 from rollotape.settings import Settings
-from support.gateway import Event, Judge, Score, insert_days, insert_events, insert_scores
+from support.gateway import (
+    Event,
+    Judge,
+    Score,
+    Setup,
+    build_model,
+    day,
+    insert_days,
+    insert_events,
+    insert_patterns,
+    insert_scores,
+)
 
 BAR = {
     "symbol": "AAPL",
@@ -34,6 +45,8 @@ def document() -> dict[str, Any]:
 async def client(settings: Settings, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     await insert_days(database_url, "AAPL", 30, evaluable_from=20)
     await insert_scores(database_url, [Score("AAPL", n, n / 7) for n in range(10)])
+    await insert_patterns(database_url, [Setup(1), Setup(2, "MSFT", detected_at=day(25))])
+    await build_model(settings)
     events = [Event(21), Event(22), Event(23, "upthrust", rule_set="classic-1")]
     await insert_events(database_url, "AAPL", events)
     app = create_app(settings)
@@ -113,6 +126,17 @@ def test_every_operation_has_its_own_id_and_a_sentence(document: dict[str, Any])
         ("GET", "/api/symbols/AAPL", {}, 200),
         ("GET", "/api/symbols/SPY", {}, 200),
         ("GET", "/api/symbols/NONE", {}, 404),
+        ("GET", "/api/patterns/scan", {}, 200),
+        ("GET", "/api/patterns/scan?display=true&limit=1&sort_by=rs", {}, 200),
+        ("GET", "/api/patterns/scan?format=csv", {}, 200),
+        ("GET", "/api/patterns/scan", {"headers": {"If-None-Match": "*"}}, 304),
+        ("GET", "/api/patterns/scan?universe=x", {}, 422),
+        ("GET", "/api/patterns/scan?page_token=x", {}, 400),
+        ("GET", "/api/patterns/stats", {}, 200),
+        ("GET", f"/api/patterns/{Setup(1).id}", {}, 200),
+        ("GET", f"/api/patterns/{Setup(9).id}", {}, 404),
+        ("GET", "/api/patterns/x", {}, 422),
+        ("POST", "/api/patterns", {"json": {"patterns": [3]}}, 207),
         ("POST", "/api/bars", {"json": {"bars": [BAR]}}, 202),
         ("POST", "/api/bars", {"json": {"bars": [BAR, 3, {"symbol": 1}]}}, 207),
         ("POST", "/api/bars", {"content": b" " * 2_097_153, "headers": JSON}, 413),

@@ -80,7 +80,6 @@ def test_it_says_where_it_listens_measures_by_route_and_stops_when_told(
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"ROLLO_AUTH": "on"}, "API keys"),
         ({"ROLLO_HTTP_HOST": "0.0.0.0"}, "not loopback"),
         ({"ROLLO_HTTP_PORT": "eighty"}, "ROLLO_HTTP_PORT"),
     ],

@@ -19,7 +19,19 @@ from api_gateway.app import describe
 from rollotape.embedded import Urls
 from rollotape.settings import Settings
 from support import databases
-from support.gateway import Event, Judge, Score, insert_days, insert_events, insert_scores, serve
+from support.gateway import (
+    Event,
+    Judge,
+    Score,
+    Setup,
+    build_model,
+    day,
+    insert_days,
+    insert_events,
+    insert_patterns,
+    insert_scores,
+    serve,
+)
 
 TESTS = Path(__file__).parents[1]
 EXAMPLES = int(os.environ.get("ROLLO_TEST_EXAMPLES", "60"))
@@ -38,7 +50,10 @@ def url(servers: Urls, server_url: str, template: str) -> Iterator[str]:
         asyncio.run(insert_events(database_url, "AAPL", [Event(21 + n) for n in range(150)]))
         scores = [Score(symbol, n, n / 7) for n in range(50) for symbol in ("AAPL", "MSFT")]
         asyncio.run(insert_scores(database_url, scores))
+        setups = [Setup(n, rsi=n % 100, confidence=n % 7 / 7, detected_at=day(30)) for n in range(200)]
+        asyncio.run(insert_patterns(database_url, setups))
         settings = Settings(redis_url=servers.redis_url, database_url=database_url, auth="off")
+        asyncio.run(build_model(settings))
         with serve(settings) as served:
             yield served
 
@@ -132,6 +147,12 @@ _TARGETS = {
     "the first date": "/api/analytics/rs?as_of=0001-01-01",
     "the last date": "/api/analytics/rs?as_of=9999-12-31",
     "the ends of time": "/api/symbols/AAPL/rs?start=0001-01-01&end=9999-12-31",
+    "NUL in a filter": "/api/patterns/scan?symbols=%00&phase=%00&sort_by=%00&rsi_range=%00,%00",
+    "a page far beyond": "/api/patterns/scan?page=1000000&per_page=100",
+    "a page beyond all": "/api/patterns/scan?page=99999999999999999",
+    "a number that is none": "/api/patterns/scan?confidence_min=nan&vol_min=-inf&rsi_range=nan,inf",
+    "a thousand types": "/api/patterns/scan?pattern_types=" + ",".join(f"T{n}" for n in range(1_000)),
+    "no id": "/api/patterns/%00",
     "nothing there": "/.env",
 }
 

@@ -5,17 +5,22 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import jsonschema_rs
 import orjson
 import uvicorn
+from redis.asyncio import Redis
 
 from api_gateway.app import create_app
 from api_gateway.protocol import StrictH11
+from rollotape.cache.patterns import PatternModel
+from rollotape.postgres.active import ActivePatterns
+from rollotape.postgres.pool import open_pool
 from rollotape.settings import Settings
 from support.waiting import eventually_sync
 
@@ -100,6 +105,58 @@ async def insert_scores(database_url: str, scores: Sequence[Score]) -> None:
         await connection.executemany(_INSERT_SCORE, rows)
     finally:
         await connection.close()
+
+
+_INSERT_PATTERN = """
+INSERT INTO patterns (id, symbol, timeframe, pattern_type, side, phase, confidence, vol_ratio, rsi, rs_ratio,
+                      rs_excess, test_confirmed, detected_at, expires_at, vsa_events,
+                      source, status, revision, hash, price, entry, target_1)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+        'test', 'active', 1, 7, 10, 10.5, 12)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One active pattern; `n` makes its id."""
+
+    n: int
+    symbol: str = "AAPL"
+    timeframe: str = "1d"
+    pattern_type: str = "SPRING"
+    side: str | None = "accumulation"
+    phase: str | None = "C"
+    confidence: float = 0.8
+    vol_ratio: float | None = None
+    rsi: float | None = None
+    rs_ratio: float | None = None
+    rs_excess: float | None = None
+    test_confirmed: bool | None = None
+    detected_at: datetime = FIRST_DAY
+    expires_at: datetime = datetime(2100, 1, 1, tzinfo=UTC)
+    vsa_events: str | None = '{"no_demand": 0, "no_supply": 2, "stopping_volume": 1}'
+
+    @property
+    def id(self) -> UUID:
+        return UUID(int=self.n)
+
+
+async def insert_patterns(database_url: str, setups: Sequence[Setup]) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = [(s.id, *astuple(s)[1:]) for s in setups]
+        await connection.executemany(_INSERT_PATTERN, rows)
+    finally:
+        await connection.close()
+
+
+async def build_model(settings: Settings) -> None:
+    """Have the read model say what is stored, as `rollo cache rebuild` does."""
+    pool = await open_pool(settings, service="test", raw_times=True)
+    async with pool, Redis.from_url(settings.redis_url) as redis:
+        model = PatternModel(ActivePatterns(pool), redis)
+        await model.rebuild()
+        await model.expire()
 
 
 @contextmanager

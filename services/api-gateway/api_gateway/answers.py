@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from typing import Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,6 +68,113 @@ class VsaAnswer(DataAnswer):
         "null where no bar of the window was evaluable."
     )
     bars: JudgedBars
+
+
+class VsaCounts(Shape):
+    no_demand: int
+    no_supply: int
+    stopping_volume: int
+
+
+class Display(Shape):
+    """Short strings; a dash where the value is unknown."""
+
+    conf: str
+    rs: str
+    vol: str
+    price: str
+    chg: str
+    time: str
+    exp: str
+
+
+class PatternItem(Shape):
+    id: UUID
+    symbol: str
+    pattern_type: str
+    timeframe: str
+    side: Literal["accumulation", "distribution"] | None
+    phase: Literal["A", "B", "C", "D", "E"] | None
+    confidence: float = Field(ge=0, le=1)
+    price: float | None
+    change_pct: float | None
+    rs_ratio: float | None = Field(description="Our own where we have `rs_excess`, else the sender's.")
+    rs_excess: float | None = Field(description="Our own `rs_score` where we have one, else the sender's.")
+    vol_ratio: float | None
+    rsi: float | None
+    sector: str | None
+    is_sector_leader: bool | None
+    entry: float | None
+    stop: float | None
+    targets: list[float] | None
+    planned_r: float | None
+    test_confirmed: bool | None
+    vsa_events: VsaCounts | None = Field(description="Null where the pattern's own bar cannot be judged.")
+    vsa_events_classic: VsaCounts | None
+    preliminary_events: dict[str, int] | None = Field(description="Null: not recognised yet.")
+    detected_at: datetime
+    confirmed_at: datetime | None
+    expires_at: datetime
+    source: str
+    rule_set: str | None
+
+
+class ScanItem(PatternItem):
+    """`display` is there with `display=true`."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra=lambda said: said["required"].remove("display")
+    )
+
+    display: Display
+
+
+class Pagination(Shape):
+    total: int = Field(description="Of the whole filter.")
+    page: int | None
+    per_page: int | None
+    pages: int | None
+    limit: int | None
+    next_page_token: str | None
+
+
+class CacheInfo(Shape):
+    cached: bool
+    query_time_ms: float
+
+
+class ScanAnswer(Shape):
+    patterns: list[ScanItem]
+    pagination: Pagination
+    cache_info: CacheInfo
+    as_of: datetime = Field(description="When the database was read for the newest change.")
+    stale: bool = Field(description="True when nobody has looked for newer patterns lately.")
+
+
+class PatternStatsAnswer(Shape):
+    entries: int
+    version: int
+    hits: int
+    misses: int
+    ratio: float | None = Field(description="Of hits; null without traffic.")
+    events: int = Field(description="Updates that builders have processed.")
+    last_event_at: datetime | None
+    memory_bytes: int
+    eviction_policy: str
+    index_sizes: dict[str, int]
+
+
+class PatternAnswer(PatternItem):
+    sma_20: float | None
+    sma_50: float | None
+    status: Literal["active", "expired"] = Field(description="expired is final; see `expires_at`, too.")
+    revision: int
+    range_id: UUID | None
+    events: list[VsaItem] = Field(description="What the counts are made of.")
+    range: None = Field(description="Not recognised yet.")
+    trade: None = Field(description="Not recognised yet.")
+    as_of: datetime
+    stale: bool
 
 
 Status = Literal["ok", "insufficient_history", "stale", "no_benchmark"]

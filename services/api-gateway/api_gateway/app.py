@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api_gateway import openapi, problems
+from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.envelope import Envelope
-from api_gateway.routes import bars, operations, strength, symbols, vsa
+from api_gateway.routes import bars, operations, patterns, strength, symbols, vsa
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
 
@@ -30,7 +31,7 @@ class Gateway(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = openapi.completed(super().openapi())
+            self.openapi_schema = openapi.completed(super().openapi(), keys=self.state.keys)
         return self.openapi_schema
 
 
@@ -46,6 +47,9 @@ def create_app(settings: Settings) -> Gateway:
         generate_unique_id_function=_operation_id,
     )
     app.state.servers = Backends(settings)
+    app.state.keys = settings.auth == "on"
+    if settings.auth == "on":
+        app.add_middleware(Doorman, servers=app.state.servers)
     app.add_middleware(Envelope)
     problems.handle_all(app)
     operations.add_to(app, "", documented=True)
@@ -54,6 +58,8 @@ def create_app(settings: Settings) -> Gateway:
         bars.add_to(app, prefix, tag)
         vsa.add_to(app, prefix, tag)
         strength.add_to(app, prefix, tag)
+        patterns.add_to(app, prefix, tag)
+        patterns.add_single_to(app, prefix, tag)
         symbols.add_to(app, prefix, tag)
     return app
 

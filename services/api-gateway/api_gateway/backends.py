@@ -10,6 +10,8 @@ import structlog
 from redis.asyncio import Redis
 
 from api_gateway import problems
+from api_gateway.scan import Pages
+from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.errors import Unavailable
 from rollotape.postgres import market
 from rollotape.postgres.pool import open_pool, unavailable
@@ -121,14 +123,14 @@ class Streams:
     """The Redis that keeps the streams, as far as the gateway writes to it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
-        self._producer = Producer(self._redis, give_up_s=_GIVE_UP_S)
+        self.redis = Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
+        self._producer = Producer(self.redis, give_up_s=_GIVE_UP_S)
 
     async def now_ms(self) -> int:
         """The clock that entry ids are made of, and bars are judged by."""
         try:
             with unavailable("redis"):
-                seconds, microseconds = await self._redis.time()
+                seconds, microseconds = await self.redis.time()
         except Unavailable as error:
             raise _away(error) from error
         return int(seconds) * 1_000 + int(microseconds) // 1_000
@@ -154,7 +156,7 @@ class Streams:
         return True
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self.redis.aclose()
 
 
 def _away(error: Unavailable) -> problems.Problem:
@@ -170,6 +172,8 @@ class Backends:
     def __init__(self, settings: Settings) -> None:
         self.postgres = Postgres(settings)
         self.streams = Streams(settings)
+        self.reader = PatternReader(self.streams.redis)
+        self.pages = Pages()
         self._partitions: int | None = None
 
     async def partitions(self) -> int:
@@ -179,6 +183,18 @@ class Backends:
         if self._partitions is None:
             raise problems.unavailable("An installed database (`rollo migrate`)")
         return self._partitions
+
+    async def snapshot(self) -> Snapshot:
+        """The active patterns.
+
+        Raises:
+            Problem: 503, Redis is away or the read model is being built.
+        """
+        try:
+            return await self.reader.snapshot()
+        except Unavailable as error:
+            log.warning("read_model_away", error=str(error))
+            raise problems.unavailable("The read model of patterns") from error
 
     async def away(self) -> list[str]:
         """Names of the servers that do not answer now."""

@@ -32,15 +32,15 @@ def unseal(question: Any, token: str, shape: TypeAdapter[T]) -> T:
     try:
         sealed = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
     except (ValueError, binascii.Error):
-        _refuse()
+        refuse()
     tag, where = sealed[:_TAG_BYTES], sealed[_TAG_BYTES:]
     # Base64 has several spellings of the same bytes; only the one that we gave out counts.
     if tag != _tag(question, where) or urlsafe_b64encode(sealed).decode().rstrip("=") != token:
-        _refuse()
+        refuse()
     try:
         return shape.validate_json(where)
     except ValidationError:
-        _refuse()
+        refuse()
 
 
 def _tag(question: Any, where: bytes) -> bytes:
@@ -48,7 +48,8 @@ def _tag(question: Any, where: bytes) -> bytes:
     return blake2b(asked + b"\0" + where, digest_size=_TAG_BYTES, person=b"rollo-page-token").digest()
 
 
-def _refuse() -> NoReturn:
+def refuse() -> NoReturn:
+    """400: the token does not lead anywhere here."""
     reason = "is damaged, or was given for another query; ask for the first page again"
     error = FieldError("query", "page_token", reason)
     raise Problem(BAD_CURSOR, f"page_token: {reason}", errors=[error])

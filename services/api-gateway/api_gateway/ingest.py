@@ -1,16 +1,17 @@
-"""Bars over HTTP: taken apart without changing a byte, judged as the stream judges them, sent on."""
+"""Inputs over HTTP: taken apart without changing a byte, judged as the stream judges them, sent on."""
 
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.decoder import JSONDecoder
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 
-from api_gateway import openapi
+from api_gateway import openapi, responses
+from api_gateway.backends import Backends
 from api_gateway.problems import (
     BODY_TOO_SLOW,
     TOO_LARGE,
@@ -22,9 +23,10 @@ from api_gateway.problems import (
     short,
 )
 from rollotape import calendars, intake
+from rollotape.errors import Fault
 from rollotape.streams.partitions import partition_of, stream_name
 
-MOST_BARS = 1_000
+MOST_ENTRIES = 1_000
 MOST_BYTES = 2 * 1024 * 1024
 SLOWEST_S = 30.0
 
@@ -32,36 +34,32 @@ JSON_LINES = "application/x-ndjson"
 MEDIA_TYPES = ("application/json", JSON_LINES)
 
 _ANY = {"title": "Anything else", "description": "Is refused alone, with its reasons."}
-REQUEST: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": f"At most {MOST_BARS:,} bars and {MOST_BYTES:,} bytes. Symbols may be in lower case.",
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["bars"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "bars": {
-                            "type": "array",
-                            "minItems": 1,
-                            "maxItems": MOST_BARS,
-                            "items": {"anyOf": [{"$ref": "#/components/schemas/Bar"}, _ANY]},
-                        }
-                    },
-                }
-            },
-            JSON_LINES: {
-                "schema": {"type": "string", "description": "One bar per line; empty lines do not count."}
-            },
-        },
+
+
+def request(name: str, words: str, model: str) -> dict[str, Any]:
+    """What OpenAPI says of a body that is a list called `name`, or lines."""
+    what = f"At most {MOST_ENTRIES:,} {words} and {MOST_BYTES:,} bytes. Symbols may be in lower case."
+    entries = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MOST_ENTRIES,
+        "items": {"anyOf": [{"$ref": f"#/components/schemas/{model}"}, _ANY]},
     }
-}
+    whole = {
+        "type": "object",
+        "required": [name],
+        "additionalProperties": False,
+        "properties": {name: entries},
+    }
+    lines = {"type": "string", "description": "One per line; empty lines do not count."}
+    content = {"application/json": {"schema": whole}, JSON_LINES: {"schema": lines}}
+    return {"requestBody": {"required": True, "description": what, "content": content}}
+
+
 RESPONSES = openapi.failing(408, 413, 415, 422, 503) | {
-    202: {"description": "All bars were sent on", "headers": openapi.headers()},
+    202: {"description": "All of them were sent on", "headers": openapi.headers()},
     207: {
-        "description": "Some bars were refused, perhaps all; those that were not were sent on",
+        "description": "Some were refused, perhaps all; those that were not were sent on",
         "headers": openapi.headers(),
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/IngestAnswer"}}},
     },
@@ -70,7 +68,7 @@ RESPONSES = openapi.failing(408, 413, 415, 422, 503) | {
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One bar as its sender wrote it, but for the case of its symbol."""
+    """One bar or event as its sender wrote it, but for the case of its symbol."""
 
     index: int
     payload: bytes
@@ -78,6 +76,7 @@ class Offer:
     is_frame: bool
 
     def message(self, partitions: int) -> tuple[str, bytes]:
+        """For the stream of bars."""
         return stream_name("bars", partition_of(self.symbol, partitions)), self.payload
 
 
@@ -126,16 +125,16 @@ async def body(request: Request) -> bytes:
 _LAST_ANSWER = {"Connection": "close"}  # the rest of the body is still to come, and nobody will read it
 
 
-def offers(content: bytes, media_type: str) -> list[Offer]:
-    """The bars of a body.
+def offers(content: bytes, media_type: str, name: str = "bars") -> list[Offer]:
+    """What a body offers.
 
     Raises:
         Problem: 422, the body as a whole is not what it should be.
     """
-    payloads = _lines(content) if media_type == JSON_LINES else _elements(content)
+    payloads = _lines(content) if media_type == JSON_LINES else _elements(content, name)
     found = [_offer(index, payload) for index, payload in enumerate(payloads)]
-    if not 1 <= len(found) <= MOST_BARS:
-        raise _malformed("bars", f"must be 1 to {MOST_BARS:,} bars, got {len(found):,}")
+    if not 1 <= len(found) <= MOST_ENTRIES:
+        raise _malformed(name, f"must be 1 to {MOST_ENTRIES:,}, got {len(found):,}")
     return found
 
 
@@ -143,20 +142,20 @@ def _lines(content: bytes) -> list[bytes]:
     return [line for line in content.split(b"\n") if line.strip()]
 
 
-def _elements(content: bytes) -> list[bytes]:
-    """The elements of `{"bars": [...]}` byte for byte.
+def _elements(content: bytes, name: str) -> list[bytes]:
+    """The elements of `{"<name>": [...]}` byte for byte.
 
     Decoding and encoding again would repair what the stream refuses: a name given twice, a number too large.
     """
     try:
         text = content.decode()
-        return [part.encode() for part in _Walk(text).bars()]
+        return [part.encode() for part in _Walk(text).elements(name)]
     except UnicodeDecodeError as error:
         raise _malformed("body", f"must be UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
         raise _malformed("body", "must be JSON, and not nested that deeply") from None
     except ValueError as error:
-        raise _malformed("body", f'must be JSON of the form {{"bars": [...]}}: {error}') from None
+        raise _malformed("body", f'must be JSON of the form {{"{name}": [...]}}: {error}') from None
 
 
 class _Walk:
@@ -170,13 +169,14 @@ class _Walk:
         self._text = text
         self._at = 0
 
-    def bars(self) -> Iterator[str]:
+    def elements(self, name: str) -> Iterator[str]:
+        """The elements of the list that is all there is, under this name."""
         self._expect("{")
         if self._next_is("}"):
-            raise ValueError("bars is missing")
-        name, self._at = self._DECODER.raw_decode(self._text, self._skip())
-        if name != "bars":
-            raise ValueError("the one name is bars")
+            raise ValueError(f"{name} is missing")
+        found, self._at = self._DECODER.raw_decode(self._text, self._skip())
+        if found != name:
+            raise ValueError(f"the one name is {name}")
         self._expect(":")
         self._expect("[")
         while not self._next_is("]"):
@@ -229,12 +229,35 @@ def judge(offers: Sequence[Offer], arrived_ms: int) -> dict[int, list[dict[str, 
     messages = [intake.Message(offer.payload, arrived_ms) for offer in offers]
     refused: dict[int, list[dict[str, str]]] = {}
     for refusal in intake.read(messages, calendars.sessions).refused:
-        faults = [{"field": printable(f.field), "reason": printable(f.reason)} for f in refusal.faults]
-        refused.setdefault(offers[refusal.entry].index, []).extend(faults)
+        refused.setdefault(offers[refusal.entry].index, []).extend(faults(refusal.faults))
     for offer in offers:
         if offer.is_frame:
             refused[offer.index] = [{"field": "frame", "reason": "is not taken here: send single bars"}]
     return refused
+
+
+def faults(found: Iterable[Fault]) -> list[dict[str, str]]:
+    """Reasons as an answer names them."""
+    return [{"field": printable(fault.field), "reason": printable(fault.reason)} for fault in found]
+
+
+async def sent(
+    servers: Backends,
+    welcome: Sequence[Offer],
+    messages: Sequence[tuple[str, bytes]],
+    refused: Mapping[int, list[dict[str, str]]],
+) -> Response:
+    """Send what is welcome on, as these messages, and say what became of everything."""
+    ids = await servers.streams.send(messages)
+    entries = [
+        {"index": offer.index, "stream": stream, "id": entry}
+        for offer, (stream, _), entry in zip(welcome, messages, ids, strict=True)
+    ]
+    said = {
+        "accepted": {"count": len(entries), "entries": entries},
+        "refused": [{"index": index, "faults": why} for index, why in sorted(refused.items())],
+    }
+    return responses.fresh(responses.dumps(said), status=207 if refused else 202)
 
 
 def _malformed(field: str, reason: str) -> Problem:

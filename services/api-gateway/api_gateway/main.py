@@ -37,19 +37,15 @@ def run() -> None:
 
 
 def guard(settings: Settings) -> None:
-    """Keys arrive with a later release; until then nobody but this machine may ask.
+    """Without keys nobody but this machine may ask.
 
     Raises:
-        Refused: the settings would let strangers in, or ask for keys that cannot exist yet.
+        Refused: the settings would let strangers in.
     """
-    if settings.auth == "on":
+    if settings.auth == "off" and not _is_loopback(settings.http_host):
         raise Refused(
-            "ROLLO_AUTH=on needs API keys, which arrive later: bind to 127.0.0.1 and set ROLLO_AUTH=off"
-        )
-    if not _is_loopback(settings.http_host):
-        raise Refused(
-            f"ROLLO_HTTP_HOST={settings.http_host} is not loopback, and without API keys, which arrive later,"
-            " anybody could read and write: bind to 127.0.0.1 with ROLLO_AUTH=off"
+            f"ROLLO_HTTP_HOST={settings.http_host} is not loopback, and with ROLLO_AUTH=off anybody could"
+            " read and write: set ROLLO_AUTH=on (see `rollo key create`), or bind to 127.0.0.1"
         )
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from api_gateway import problems
 from api_gateway.answers import ProblemDocument
-from rollotape.events import Bar
+from api_gateway.paths import is_open
+from rollotape.events import Bar, PatternEvent
 
 _REF = "#/components/schemas/{model}"
 
@@ -21,7 +22,17 @@ HEADERS: dict[str, Any] = {
     "Vary": {"required": True, "schema": {"type": "string"}},
     "Link": {"description": 'rel="next": the next page, where there is one.', "schema": {"type": "string"}},
     "Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "WWW-Authenticate": {"required": True, "schema": {"type": "string"}},
     "Allow": {"required": True, "schema": {"type": "string"}},
+}
+_ASKING = ("WWW-Authenticate",)
+_SCHEMES: dict[str, Any] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key made by `rollo key create`: read for GET, write for the rest.",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
 }
 _ALWAYS = ("X-Request-Id", "Cache-Control")
 
@@ -57,7 +68,7 @@ def failing(*statuses: int) -> Responses:
 
 
 def _problem(kind: problems.Kind) -> dict[str, Any]:
-    extra = {405: ("Allow",), 503: ("Retry-After",)}.get(kind.status, ())
+    extra = {401: _ASKING, 403: _ASKING, 405: ("Allow",), 503: ("Retry-After",)}.get(kind.status, ())
     schema = {"$ref": _REF.format(model="Problem")}
     return {
         "description": f"{kind.title} (`{kind.slug}`)",
@@ -66,13 +77,24 @@ def _problem(kind: problems.Kind) -> dict[str, Any]:
     }
 
 
-def completed(document: dict[str, Any]) -> dict[str, Any]:
-    """The framework's document with the components that only this module refers to."""
+def completed(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
+    """The framework's document with the components that only this module refers to.
+
+    `keys` says whether this gateway asks for them; their schemes are described either way.
+    """
     components = document.setdefault("components", {})
     components["headers"] = HEADERS
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = _schema(ProblemDocument, schemas)
     schemas["Bar"] = _schema(Bar, schemas)
+    schemas["PatternEvent"] = _schema(PatternEvent, schemas)
+    components["securitySchemes"] = _SCHEMES
+    refused = {str(kind.status): _problem(kind) for kind in (problems.UNAUTHORIZED, problems.FORBIDDEN)}
+    for path, operations in document["paths"].items():
+        for operation in () if is_open(path) else operations.values():
+            operation["responses"] |= refused
+            if keys:
+                operation["security"] = [{name: []} for name in _SCHEMES]
     return document
 
 

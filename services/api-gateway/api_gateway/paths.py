@@ -1,4 +1,4 @@
-"""Symbols in paths, and the answer where there is no such symbol."""
+"""Paths that are open to everybody, symbols in paths, and the answer where there is no such symbol."""
 
 from typing import Annotated
 
@@ -8,12 +8,19 @@ from pydantic import AfterValidator, WithJsonSchema
 from api_gateway import queries
 from api_gateway.problems import NOT_FOUND, FieldError, Problem
 
+OPEN = frozenset({"/livez", "/readyz", "/docs", "/openapi.json", "/asyncapi.json"})
+"""Health and descriptions; the rest of the surface is data."""
+
 SymbolPath = Annotated[
     str,
     Path(description="In either case; `/` within a symbol is written %2F."),
     AfterValidator(queries.symbol),
     WithJsonSchema({"type": "string", "pattern": queries.SYMBOL_PATTERN}),
 ]
+
+
+def is_open(path: str) -> bool:
+    return path.removeprefix("/api/v1") in OPEN
 
 
 def unknown_symbol(symbol: str, reason: str = "has no bar here, and nobody said what it is") -> Problem:

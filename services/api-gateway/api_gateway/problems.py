@@ -30,6 +30,8 @@ class Kind:
 
 
 BAD_CURSOR = Kind(400, "bad-cursor", "The page token does not belong to this query")
+UNAUTHORIZED = Kind(401, "unauthorized", "A key is needed, and this one will not do")
+FORBIDDEN = Kind(403, "forbidden", "This key may not do that")
 NOT_FOUND = Kind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This path does not answer that method")
 BODY_TOO_SLOW = Kind(408, "body-too-slow", "The body did not arrive in time")
@@ -43,6 +45,8 @@ CATALOGUE = {
     kind.status: kind
     for kind in (
         BAD_CURSOR,
+        UNAUTHORIZED,
+        FORBIDDEN,
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
         BODY_TOO_SLOW,

@@ -51,7 +51,7 @@ def split(values: Any) -> list[str]:
     return [part for value in values for part in value.split(",")]
 
 
-def _once(values: list[str]) -> list[str]:
+def once(values: list[str]) -> list[str]:
     return sorted(set(values))
 
 
@@ -62,7 +62,7 @@ def _whole(text: Any) -> Any:
     return int(text)
 
 
-def _number(text: Any) -> Any:
+def number(text: Any) -> Any:
     """The same for numbers with a fraction: no `nan`, no `inf`, no `1_0`."""
     if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text):
         raise PydanticCustomError("number", "must be a number such as 0.75")
@@ -137,7 +137,7 @@ Symbol = Annotated[str, AfterValidator(symbol)]
 Symbols = Annotated[
     list[Symbol],
     BeforeValidator(split),
-    AfterValidator(_once),
+    AfterValidator(once),
     Field(min_length=1, max_length=MOST_SYMBOLS),
     WithJsonSchema(
         {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": f"^{_SYMBOL}(,{_SYMBOL})*$"}}
@@ -148,17 +148,31 @@ Timeframe = Annotated[
     AfterValidator(_timeframe),
     WithJsonSchema({"type": "string", "enum": [*TIMEFRAMES, *_LONG_TIMEFRAMES]}),
 ]
+_TIMEFRAMES = "|".join((*TIMEFRAMES, *_LONG_TIMEFRAMES))
+Timeframes = Annotated[
+    list[Annotated[str, AfterValidator(_timeframe)]],
+    BeforeValidator(split),
+    AfterValidator(once),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "pattern": f"^({_TIMEFRAMES})(,({_TIMEFRAMES}))*$"},
+        }
+    ),
+]
 Start = Annotated[datetime, BeforeValidator(_when(time.min)), _WHEN]
 End = Annotated[datetime, BeforeValidator(_when(time.max)), _WHEN]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(number)]
 Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"type": "boolean"})]
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 _SECTOR = "|".join(sectors.SECTORS)
 Sectors = Annotated[
     list[Annotated[str, AfterValidator(_sector)]],
     BeforeValidator(split),
-    AfterValidator(_once),
+    AfterValidator(once),
     Field(min_length=1),
     WithJsonSchema(
         {
@@ -271,7 +285,7 @@ def _wrong(error: ValidationError) -> list[FieldError]:
     found = []
     for detail in error.errors(include_url=False, include_context=False):
         got = "" if detail["type"] == "missing" else f", got {short(str(detail['input']))}"
-        found.append(FieldError("query", str(detail["loc"][0]), f"{detail['msg']}{got}"))
+        found.append(FieldError("query", str((detail["loc"] or ("page",))[0]), f"{detail['msg']}{got}"))
     return found
 
 

@@ -69,11 +69,36 @@ async def data(
     The ETag is a hash of the body for now: it spares the network, not yet the database (generations will).
     """
     etag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
-    said = {"Cache-Control": DATA, "Vary": VARY, "ETag": etag, **(headers or {})}
-    if _known(etag, request.headers.get("if-none-match", "")):
-        return Response(status_code=304, headers=said)
+    if known(etag, request):
+        return unchanged(etag, DATA, headers)
+    return await ready(request, body, etag, DATA, media_type, headers)
+
+
+async def ready(
+    request: Request,
+    body: bytes,
+    etag: str,
+    cache_control: str,
+    media_type: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An answer whose ETag is known without looking at its bytes."""
     body, encoding = await _compressed(request, body)
-    return Response(body, 200, said | encoding, media_type)
+    return Response(body, 200, _validated(etag, cache_control) | dict(headers or {}) | encoding, media_type)
+
+
+def known(etag: str, request: Request) -> bool:
+    """Whether the client has this answer already."""
+    return _known(etag, request.headers.get("if-none-match", ""))
+
+
+def unchanged(etag: str, cache_control: str, headers: Mapping[str, str] | None = None) -> Response:
+    """304: what the client has is what it would get."""
+    return Response(status_code=304, headers=_validated(etag, cache_control) | dict(headers or {}))
+
+
+def _validated(etag: str, cache_control: str) -> dict[str, str]:
+    return {"Cache-Control": cache_control, "Vary": VARY, "ETag": etag}
 
 
 def fresh(body: bytes, *, status: int = 200, media_type: str = JSON_TYPE) -> Response:

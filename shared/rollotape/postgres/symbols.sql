@@ -137,15 +137,22 @@ SELECT count(*) AS all, count(*) FILTER (WHERE status = 'active' AND expires_at 
 FROM patterns WHERE symbol = $1
 
 -- name: pattern
--- With what its sender said and what follows from bars, and our own strength as of the day it was detected on.
-SELECT p.*, s.sector,
-       r.rs_score AS our_rs_score, r.rs_ratio AS our_rs_ratio, r.as_of AS rs_as_of, b.end_ts AS bar_known_at
+-- With strength as the read model joins it, so that a pattern says the same wherever it is shown.
+SELECT p.id, p.symbol, p.pattern_type, p.timeframe, p.side, p.phase, p.status, p.revision, p.confidence, p.price,
+       p.change_pct, p.vol_ratio, p.rsi, p.sma_20, p.sma_50, p.entry, p.stop, p.target_1, p.target_2, p.planned_r,
+       p.test_confirmed, p.range_id, p.rule_set, p.source, p.detected_at, p.confirmed_at, p.expires_at,
+       p.vsa_events, p.vsa_events_classic, p.preliminary_events,
+       CASE WHEN m.rs_score IS NULL THEN p.rs_ratio ELSE r.rs_ratio END AS rs_ratio,
+       coalesce(m.rs_score, p.rs_excess) AS rs_excess,
+       coalesce(m.sector, s.sector) AS sector, m.is_sector_leader
 FROM patterns p
+LEFT JOIN sector_mapping m ON m.symbol = p.symbol
 LEFT JOIN sectors s ON s.symbol = p.symbol
 LEFT JOIN LATERAL (
-    SELECT rs_score, rs_ratio, as_of FROM rs_scores WHERE symbol = p.symbol ORDER BY as_of DESC LIMIT 1
+    SELECT rs_ratio FROM rs_scores
+    WHERE symbol = p.symbol AND as_of <= m.as_of AND m.rs_score IS NOT NULL
+    ORDER BY as_of DESC LIMIT 1
 ) r ON true
-LEFT JOIN bars b ON b.symbol = p.symbol AND b.timeframe = '1d' AND b.ts = r.as_of::timestamp AT TIME ZONE 'UTC'
 WHERE p.id = $1
 
 -- name: pattern_events

@@ -54,7 +54,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         status_code=202,
         response_model=IngestAnswer,
         responses=ingest.RESPONSES,
-        openapi_extra=ingest.REQUEST,
+        openapi_extra=ingest.request("bars", "bars", "Bar"),
     )
 
 
@@ -109,13 +109,4 @@ async def post_bars(request: Request, servers: Servers) -> Response:
     refused = await asyncio.to_thread(ingest.judge, offers, arrived_ms)
     welcome = [offer for offer in offers if offer.index not in refused]
     messages = [offer.message(partitions) for offer in welcome]
-    ids = await servers.streams.send(messages)
-    sent = [
-        {"index": offer.index, "stream": stream, "id": entry}
-        for offer, (stream, _), entry in zip(welcome, messages, ids, strict=True)
-    ]
-    said = {
-        "accepted": {"count": len(sent), "entries": sent},
-        "refused": [{"index": index, "faults": faults} for index, faults in sorted(refused.items())],
-    }
-    return responses.fresh(responses.dumps(said), status=207 if refused else 202)
+    return await ingest.sent(servers, welcome, messages, refused)

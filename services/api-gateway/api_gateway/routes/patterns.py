@@ -1,0 +1,336 @@
+"""Patterns: what is setting up right now, one of them in full, and patterns in."""
+
+import asyncio
+import time
+from dataclasses import asdict, replace
+from hashlib import blake2b
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import Depends, FastAPI, Path, Request, Response
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from api_gateway import cursors, ingest, openapi, problems, queries, responses, scan
+from api_gateway.answers import IngestAnswer, PatternAnswer, PatternStatsAnswer, ScanAnswer
+from api_gateway.dependencies import Servers
+from api_gateway.paging import next_page
+from api_gateway.paths import not_found
+from rollotape import patterns
+from rollotape.domain.scan import SORTS, Filters
+from rollotape.errors import Unavailable, Unprocessable
+from rollotape.facts import instant
+from rollotape.postgres import symbols as stored
+from rollotape.streams.partitions import partition_of, stream_name
+
+MOST = 1_000
+PER_PAGE, MOST_PER_PAGE = 30, 100
+SCANS = "private, max-age=30"
+
+_WAITS = {
+    "universe": "it waits for universes",
+    "watchlist_id": "it waits for watchlists",
+    "scan_id": "it waits for saved scans",
+}
+_TYPE = "[A-Za-z0-9_]{1,40}"
+_POSITION: TypeAdapter[scan.Position] = TypeAdapter(tuple[float | int | str | None, str])
+_PLAIN = (
+    "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct", "rs_ratio",
+    "rs_excess", "vol_ratio", "rsi", "sma_20", "sma_50", "sector", "is_sector_leader", "planned_r",
+    "test_confirmed", "rule_set", "source", "status", "revision", "detected_at", "confirmed_at",
+    "expires_at",
+)  # fmt: skip
+
+
+def _range(text: Any) -> tuple[float, float]:
+    low, comma, high = text.partition(",")
+    try:
+        found = queries.number(low), queries.number(high)
+    except PydanticCustomError:
+        comma = ""
+    if not comma or not 0 <= found[0] <= found[1] <= 100:
+        raise PydanticCustomError("range", "must be two numbers within 0..100, the smaller one first: 30,70")
+    return found
+
+
+_NUMBER = r"[0-9]{1,2}(\.[0-9]{1,15})?"
+Range = Annotated[
+    tuple[float, float],
+    BeforeValidator(_range),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NUMBER},({_NUMBER}|100)$"}),
+]
+Types = Annotated[
+    list[Annotated[str, StringConstraints(pattern=f"^{_TYPE}$"), AfterValidator(str.upper)]],
+    BeforeValidator(queries.split),
+    AfterValidator(queries.once),
+    Field(min_length=1),
+    WithJsonSchema(
+        {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": f"^{_TYPE}(,{_TYPE})*$"}}
+    ),
+]
+
+
+class ScanQuery(queries.Query):
+    LISTS = frozenset({"pattern_types", "symbols", "sectors", "timeframe", "timeframes", "phase", "side"})
+    NOT_YET: ClassVar = _WAITS
+
+    pattern_types: Types | None = Field(None, description="In either case, such as SPRING,BULL_FLAG.")
+    symbols: queries.Symbols | None = None
+    sectors: queries.Sectors | None = None
+    timeframe: queries.Timeframes | None = Field(None, description="The same as `timeframes`.")
+    timeframes: queries.Timeframes | None = None
+    confidence_min: queries.Number = Field(0.5, ge=0, le=1)
+    rs_min: queries.Number | None = Field(None, description="Of `rs_ratio`.")
+    rs_excess_min: queries.Number | None = Field(None, description="Of `rs_excess`, in percentage points.")
+    vol_min: queries.Number | None = Field(None, ge=0, description="Of `vol_ratio`.")
+    rsi_range: Range | None = Field(None, description="Two numbers within 0..100, both included: 30,70.")
+    phase: queries.choices("A", "B", "C", "D", "E") | None = None  # type: ignore[valid-type]
+    test_confirmed: queries.Truth | None = None
+    side: queries.choices("accumulation", "distribution") | None = None  # type: ignore[valid-type]
+    detected_since: queries.Start | None = Field(None, description="Included.")
+    sort_by: Literal["confidence", "detected_at", "symbol", "rs", "volume"] = "confidence"
+    sort_order: Literal["asc", "desc"] = Field("desc", description="Unknown values come last either way.")
+    page: queries.Whole | None = Field(None, ge=1, le=1_000_000, description="Goes with `per_page`.")
+    per_page: queries.Whole | None = Field(None, ge=1, le=MOST_PER_PAGE, description="30 unless given.")
+    limit: queries.Whole | None = Field(None, ge=1, le=MOST, description="100 unless given.")
+    page_token: str | None = Field(
+        None, description="`next_page_token` of the same query; goes with `limit`, not with `page`."
+    )
+    display: queries.Truth = Field(False, description="Short strings beside the numbers.")
+    format: responses.Form | None = Field(None, description="Goes before the `Accept` header.")
+
+    @model_validator(mode="after")
+    def _one_way_of_paging(self) -> "ScanQuery":
+        numbered = self.page is not None or self.per_page is not None
+        if numbered and (self.limit is not None or self.page_token is not None):
+            raise PydanticCustomError("paging", "page and per_page do not go with limit and page_token")
+        return self
+
+    @property
+    def by_token(self) -> bool:
+        return self.limit is not None or self.page_token is not None
+
+    def question(self, form: responses.Form) -> scan.Question:
+        count = (self.limit or 100) if self.by_token else (self.per_page or PER_PAGE)
+        first = 0 if self.by_token else ((self.page or 1) - 1) * count
+        descending = self.sort_order == "desc"
+        return scan.Question(self._filters(), self.sort_by, descending, self.display, form, first, count)
+
+    def _filters(self) -> Filters:
+        timeframes = sorted({*(self.timeframe or ()), *(self.timeframes or ())}) or None
+        since = self.detected_since
+        return Filters(
+            pattern_types=self.pattern_types,
+            symbols=self.symbols,
+            sectors=self.sectors,
+            timeframes=timeframes,
+            phases=self.phase,
+            sides=self.side,
+            confidence_min=self.confidence_min,
+            rs_min=self.rs_min,
+            rs_excess_min=self.rs_excess_min,
+            vol_min=self.vol_min,
+            rsi_range=self.rsi_range,
+            test_confirmed=self.test_confirmed,
+            detected_since_us=None if since is None else (since - instant(0)) // _US,
+        )
+
+
+_US = instant(1) - instant(0)
+assert set(SORTS) == {"confidence", "detected_at", "symbol", "rs", "volume"}
+
+PatternPath = Annotated[UUID, Path(description="Id of the pattern.")]
+
+
+def add_to(app: FastAPI, prefix: str, tag: str) -> None:
+    app.add_api_route(
+        f"{prefix}/patterns/scan",
+        get_scan,
+        methods=["GET"],
+        tags=[tag],
+        summary="What is setting up right now",
+        response_model=ScanAnswer,
+        responses=openapi.listed(),
+        openapi_extra={"parameters": queries.parameters(ScanQuery)},
+    )
+    app.add_api_route(
+        f"{prefix}/patterns/stats",
+        get_stats,
+        methods=["GET"],
+        tags=[tag],
+        summary="The read model behind the scan, and its use",
+        response_model=PatternStatsAnswer,
+        responses=openapi.plain(503),
+    )
+    app.add_api_route(
+        f"{prefix}/patterns",
+        post_patterns,
+        methods=["POST"],
+        tags=[tag],
+        summary="Send pattern events in",
+        status_code=202,
+        response_model=IngestAnswer,
+        responses=ingest.RESPONSES,
+        openapi_extra=ingest.request("patterns", "pattern events", "PatternEvent"),
+    )
+
+
+def add_single_to(app: FastAPI, prefix: str, tag: str) -> None:
+    """After every other path below `/patterns`, which this one would take for an id."""
+    app.add_api_route(
+        f"{prefix}/patterns/{{pattern_id}}",
+        get_pattern,
+        methods=["GET"],
+        tags=[tag],
+        summary="One pattern in full",
+        response_model=PatternAnswer,
+        responses=openapi.single(404),
+    )
+
+
+async def get_scan(
+    request: Request, asked: Annotated[ScanQuery, Depends(queries.read(ScanQuery))], servers: Servers
+) -> Response:
+    """Active patterns, from memory. A value that is unknown fails a filter on it.
+
+    Strength is our own where we have it, else what the sender said. `ETag` names the content of the read
+    model and the question. Without a sound read model: 503, never a list that is too short.
+    """
+    began = time.perf_counter()
+    question = asked.question(responses.form(request, asked.format))
+    bound = ["scan", asdict(replace(question, form="json", count=0, display=False))]
+    if asked.page_token:
+        question = replace(question, after=_unsealed(bound, asked.page_token, question))
+    snapshot, now = await servers.snapshot(), scan.now_us()
+    key = _key(scan.Moment.of(snapshot, now), snapshot.stale, question, asked.by_token)
+    etag = f'W/"{key.hex()}"'
+    if responses.known(etag, request):
+        servers.reader.count(hit=True)
+        return responses.unchanged(etag, SCANS)
+
+    page = servers.pages.find(key)
+    cached = page is not None
+    servers.reader.count(hit=cached)
+    if page is None:
+        page = scan.page(snapshot, question, now)
+        servers.pages.keep(key, page)
+    token = cursors.seal(bound, page.last) if asked.by_token and page.last else None
+    headers = next_page(request, token)
+    if question.form == "csv":
+        return await responses.ready(request, page.patterns, etag, SCANS, responses.CSV_TYPE, headers)
+    pagination = _pagination(asked, question, page.total, token)
+    took_s = time.perf_counter() - began
+    body = scan.body(page, pagination, snapshot, cached=cached, took_s=took_s)
+    return await responses.ready(request, body, etag, SCANS, responses.JSON_TYPE, headers)
+
+
+def _unsealed(bound: Any, token: str, question: scan.Question) -> scan.Position:
+    position = cursors.unseal(bound, token, _POSITION)
+    value, _ = position
+    wrong = isinstance(value, str) != (question.sort_by == "symbol")
+    if wrong and value is not None:
+        cursors.refuse()
+    return position
+
+
+def _key(moment: scan.Moment, stale: bool, question: scan.Question, by_token: bool) -> bytes:
+    said = orjson.dumps([asdict(moment), stale, asdict(question), by_token])
+    return blake2b(said, digest_size=12, person=b"rollo-scan").digest()
+
+
+def _pagination(asked: ScanQuery, question: scan.Question, total: int, token: str | None) -> dict[str, Any]:
+    pages = -(-total // question.count)
+    numbered = not asked.by_token
+    return {
+        "total": total,
+        "page": (asked.page or 1) if numbered else None,
+        "per_page": question.count if numbered else None,
+        "pages": pages if numbered else None,
+        "limit": question.count if asked.by_token else None,
+        "next_page_token": token,
+    }
+
+
+async def get_stats(request: Request, servers: Servers) -> Response:
+    """Counted since the read model's Redis was last flushed. Without traffic the ratio is null."""
+    queries.parse(queries.Query, request.query_params.multi_items())
+    try:
+        found = await servers.reader.statistics()
+    except Unavailable as error:
+        raise problems.unavailable("Redis") from error
+    said = asdict(found)
+    last = said.pop("last_event_ms")
+    said["last_event_at"] = None if last is None else instant(last * 1_000)
+    return responses.fresh(responses.dumps(said))
+
+
+async def get_pattern(request: Request, pattern_id: PatternPath, servers: Servers) -> Response:
+    """A pattern, active or not, with the volume-spread events that its counts are made of.
+
+    Its range, its trade and its preliminary events are null until they are recognised.
+    """
+    queries.parse(queries.Query, request.query_params.multi_items())
+    found = await servers.postgres.run(lambda c: stored.pattern(c, pattern_id))
+    if found is None:
+        raise not_found("pattern_id", f"no pattern has the id {pattern_id}")
+    row: Any = found.pattern
+    prices = {name: None if row[name] is None else float(row[name]) for name in ("entry", "stop")}
+    targets = [float(row[name]) for name in ("target_1", "target_2") if row[name] is not None]
+    counts = ("vsa_events", "vsa_events_classic", "preliminary_events")
+    said = {
+        "id": str(row["id"]),
+        **{name: row[name] for name in _PLAIN},
+        "range_id": None if row["range_id"] is None else str(row["range_id"]),
+        **prices,
+        "targets": targets or None,
+        **{name: None if row[name] is None else orjson.loads(row[name]) for name in counts},
+        "events": [dict(event) for event in found.events],
+        "range": None,
+        "trade": None,
+        "as_of": max((e["knowable_at"] for e in found.events), default=row["detected_at"]),
+        "stale": False,
+    }
+    return await responses.data(request, responses.dumps(said))
+
+
+async def post_patterns(request: Request, servers: Servers) -> Response:
+    """Up to 1,000 events, as `{"patterns": [...]}` or one per line; each is judged alone, as the stream does.
+
+    202: all were sent on. 207: some, or all, were refused, and the answer says which and why. Older shapes
+    are taken, too. Sending an event twice changes nothing.
+    """
+    queries.parse(queries.Query, request.query_params.multi_items())
+    media_type = ingest.media_type(request)
+    offers = await asyncio.to_thread(ingest.offers, await ingest.body(request), media_type, "patterns")
+    partitions, arrived_ms = await servers.partitions(), await servers.streams.now_ms()
+    symbols, refused = await asyncio.to_thread(_judged, offers, arrived_ms)
+    welcome = [offer for offer in offers if offer.index in symbols]
+    messages = [
+        (stream_name("patterns", partition_of(symbols[offer.index], partitions)), offer.payload)
+        for offer in welcome
+    ]
+    return await ingest.sent(servers, welcome, messages, refused)
+
+
+def _judged(
+    offers: list[ingest.Offer], arrived_ms: int
+) -> tuple[dict[int, str], dict[int, list[dict[str, str]]]]:
+    """Symbols of those that a stream would take, and faults of the others, by their index."""
+    symbols: dict[int, str] = {}
+    refused: dict[int, list[dict[str, str]]] = {}
+    for offer in offers:
+        try:
+            symbols[offer.index] = patterns.read(offer.payload, arrived_ms).symbol
+        except Unprocessable as error:
+            refused[offer.index] = ingest.faults(error.faults)
+    return symbols, refused
+

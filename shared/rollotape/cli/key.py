@@ -1,0 +1,104 @@
+"""`rollo key`: who may ask the gateway."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from rollotape import keys
+from rollotape.cli import ends
+from rollotape.postgres import keys as stored
+from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys.")
+
+DataOption = Annotated[Path | None, typer.Option(help="Directory of the running stack.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+@app.command()
+def create(
+    scope: Annotated[str, typer.Option(help="read, write or admin; each includes those before it.")],
+    name: Annotated[str, typer.Option(help="Whose it is, for the list.")],
+    expires: Annotated[
+        str | None, typer.Option(help="Ends then: 12h, 30d, 8w, or a date. [default: never]")
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key and print it. It is shown this once: only its hash is kept.
+
+    Example: rollo key create --scope read --name "the terminal in the kitchen" --expires 30d
+    """
+    if scope not in keys.SCOPES:
+        raise typer.BadParameter(f"{scope!r} is none of {', '.join(keys.SCOPES)}", param_hint="--scope")
+    if not name.strip() or not name.isprintable():
+        raise typer.BadParameter("must be printable characters", param_hint="--name")
+    until = None if expires is None else _until(expires, datetime.now(UTC))
+    key = keys.make()
+    ends.run(_with(ends.database_of(data), lambda c: stored.store(c, key, name, scope, until)))
+    if as_json:
+        said = {"id": key.id, "key": key.text, "scope": scope, "name": name, "expires_at": until}
+        typer.echo(orjson.dumps(said, option=orjson.OPT_UTC_Z).decode())
+    else:
+        typer.echo(key.text)
+        typer.echo("Keep it: it is not shown again. Send it as  Authorization: Bearer KEY", err=True)
+
+
+@app.command("list")
+def list_keys(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Every key that ever was, the oldest first; never the keys themselves."""
+    rows = [dict(row) for row in ends.run(_with(ends.database_of(data), stored.listed))]
+    if as_json:
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2).decode())
+        return
+    for row in rows or ():
+        typer.echo(f"{row['id']}  {row['scope']:<5}  {_state(row):<22}  {row['name']}")
+    if not rows:
+        typer.echo("no keys: make one with `rollo key create`", err=True)
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `rollo key list` shows it.")],
+    data: DataOption = None,
+) -> None:
+    """End a key. Gateways forget it within seconds. Revoking it again changes nothing."""
+    name = ends.run(_with(ends.database_of(data), lambda c: stored.revoke(c, key_id)))
+    if name is None:
+        ends.stop(f"there is no key {key_id}: see `rollo key list`", ends.FAILURE)
+    typer.echo(f"revoked {key_id} ({name})")
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["revoked_at"]:
+        return f"revoked {row['revoked_at']:%Y-%m-%d}"
+    if row["expires_at"] is None:
+        return "valid"
+    return f"{'valid until' if row['valid'] else 'expired'} {row['expires_at']:%Y-%m-%d}"
+
+
+def _until(text: str, now: datetime) -> datetime:
+    number, unit = text[:-1], text[-1:]
+    try:
+        if unit in _UNITS and number.isdecimal() and int(number):
+            return now + int(number) * _UNITS[unit]
+        when = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is neither like 30d nor a date", param_hint="--expires"
+        ) from None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    if when <= now:
+        raise typer.BadParameter(f"{text} is over already", param_hint="--expires")
+    return when
+
+
+async def _with(settings: Settings, work: Any) -> Any:
+    async with await open_pool(settings, service="key", size=1) as pool:
+        with unavailable("postgres"):
+            return await work(pool)
