@@ -11,14 +11,17 @@ import redis.asyncio
 from rollotape.embedded import Urls
 from rollotape.settings import Settings
 from support import databases, folders
-from support.servers import open_servers
+from support.servers import open_servers, take_from_environment
 
 REPOSITORY = Path(__file__).parents[1]
+GIVEN: dict[str, str] = {}
+"""Servers named by the environment, which only the fixtures below may use."""
 KEPT = ("ROLLO_TEST_", "ROLLO_SHARED_DATA")
 
 
 def pytest_configure() -> None:
     """A shell that is set up for a running stack must not change what tests do, nor be touched by them."""
+    GIVEN.update(take_from_environment())
     for name in list(os.environ):
         if name.startswith("ROLLO_") and not name.startswith(KEPT):
             del os.environ[name]
@@ -27,7 +30,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Urls]:
     """URLs of the session's servers, started when first asked for."""
-    with open_servers() as urls:
+    with open_servers(GIVEN) as urls:
         yield urls
 
 
