@@ -152,6 +152,28 @@ async def test_a_replica_that_was_paused_finds_out_and_shares_again(fleet: Fleet
     await fleet.settled([second, returned])
 
 
+class _Unreleasing(Leases):
+    """PostgreSQL is away at the very moment of the first release."""
+
+    failures = 1
+
+    async def release(self, partitions: Iterable[int]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("postgres: away")
+        await super().release(partitions)
+
+
+async def test_what_could_not_be_released_is_released_later(
+    fleet: Fleet, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    name = unique_name("replica")
+    first = Replica(_Unreleasing(pool, "detector", name, LEASE_S), name, fleet.partitions)
+    fleet.replicas.append(first)
+    await fleet.settled([first])
+    await fleet.settled([first, fleet.join()])
+
+
 class _Away(Leases):
     """A database that can be taken away."""
 

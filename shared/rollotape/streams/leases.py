@@ -122,6 +122,8 @@ class Leaseholder:
             self._owned = owned
             self._valid_until = started + self._lease_s
             self._aim(_stay(owned, self._target, share))
+            if owned - self._target:
+                self._moved.set()  # else what could not be released once would be renewed for ever
         metrics.LEASES_REPLICAS.labels(self._service).set(len(live))
         return len(self._target) < share
 
@@ -154,7 +156,7 @@ class Leaseholder:
     async def _move(self) -> None:
         target = self._target
         await self._hold(target)
-        with suppress(Unavailable):  # what could not be released is renewed, and released at the next move
+        with suppress(Unavailable):  # the next heartbeat has it tried again
             async with self._rows:
                 surplus = self._owned - target - self._target
                 if surplus:
