@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rollotape.domain import strength
 from rollotape.domain.sectors import SECTORS
 from rollotape.domain.strength import Closes, Market, Scores, lacking, score
 from rollotape.domain.strength.pairs import DEEPEST
@@ -76,6 +77,17 @@ def test_scores_have_the_same_bits_however_days_are_cut_into_blocks(seed: int) -
 def _part(scores: Scores, part: slice) -> Scores:
     cut = {name: getattr(scores, name)[..., part, :] for name in FIELDS}
     return Scores(symbols=scores.symbols, days=scores.days[part], **cut)
+
+
+@pytest.mark.parametrize("closes", [1, 300, 1_000])
+def test_scores_have_the_same_bits_however_many_stocks_are_computed_together(
+    closes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world(9)
+    days = days_of(made)
+    whole = score(made.market, days)
+    monkeypatch.setattr(strength, "_CLOSES_AT_ONCE", closes)
+    assert same(score(made.market, days), whole)
 
 
 @pytest.mark.parametrize("seed", range(8))

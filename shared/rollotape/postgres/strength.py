@@ -23,6 +23,7 @@ NEWEST = 2**31 - 1 + 10_957
 """The date infinity, as days since 1970: the mapping, which follows the newest day whichever that is."""
 LOOK_BACK_DAYS = 400
 """Calendar days that hold 253 sessions, and some to spare. Where they do not, the whole history is read."""
+LONGEST_BLOCK_DAYS = 366
 MARKS_AT_ONCE = 2_000
 SYMBOLS_AT_ONCE = 2_000
 
@@ -74,8 +75,8 @@ class Strength:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             locked = [day for [day] in await connection.fetch(self._sql["lock_dates"], rows, without)]
-            if len(locked) > 1 and locked[-1] == NEWEST:
-                locked.pop()  # its turn comes when no older day is due
+            # Days far apart would need much history; the mapping's turn comes when no older day is due.
+            locked = [day for day in locked if day <= locked[0] + LONGEST_BLOCK_DAYS]
             days = [day for [day] in await connection.fetch(self._sql["take_dates"], locked)]
             yield Block(connection, self._sql, days) if days else None
 
@@ -94,16 +95,7 @@ class Block:
 
     async def market(self, days: Sequence[int] | None = None) -> Market:
         """Every close that bears on these days, or on those of the block."""
-        days = days or self.days
-        stocks = await self._stocks("stocks")
-        benchmarks = await self._closes(BENCHMARKS, None, days[-1])
-        since = days[0] - LOOK_BACK_DAYS
-        market = Market.of(await self._closes(stocks, since, days[-1]), stocks, benchmarks)
-        if short := lacking(market, days):
-            closes = await self._closes([s for s in market.symbols if s not in short], since, days[-1])
-            closes |= await self._closes(short, None, days[-1])
-            market = Market.of(closes, stocks, benchmarks)
-        return market
+        return await market(self._connection, days or self.days)
 
     async def scores(self) -> list[Row]:
         """What is stored of the days of the block."""
@@ -155,13 +147,30 @@ class Block:
     async def _stocks(self, query: str) -> Stocks:
         return dict(await self._connection.fetch(self._sql[query], list(BENCHMARKS)))
 
-    async def _closes(self, symbols: Iterable[str], since: int | None, until: int) -> dict[str, Closes]:
-        """Of symbols that have any from the day `since` on."""
-        bounds = _EARLIEST_US if since is None else since * DAY_US, until * DAY_US
-        found: dict[str, Closes] = {}
-        names = list(symbols)
-        for some in (names[i : i + SYMBOLS_AT_ONCE] for i in range(0, len(names), SYMBOLS_AT_ONCE)):
-            for symbol, days, closes, cut in await self._connection.fetch(self._sql["closes"], some, *bounds):
-                day = np.frombuffer(days, ">i4").astype(np.int64)
-                found[symbol] = Closes(day, np.frombuffer(closes, ">f8").astype(np.float64), cut)
-        return found
+
+async def market(connection: Any, days: Sequence[int]) -> Market:
+    """Every close that bears on the scores of these days, ascending; enough for `strength.score`.
+
+    The connection needs raw times. Statements see one state each: outside a snapshot, closes that come
+    meanwhile may be in it or not.
+    """
+    stocks: Stocks = dict(await connection.fetch(queries("strength")["stocks"], list(BENCHMARKS)))
+    benchmarks = await _closes(connection, BENCHMARKS, None, days[-1])
+    closes = await _closes(connection, stocks, days[0] - LOOK_BACK_DAYS, days[-1])
+    found = Market.of(closes, stocks, benchmarks)
+    if short := lacking(found, days):
+        found = Market.of(closes | await _closes(connection, short, None, days[-1]), stocks, benchmarks)
+    return found
+
+
+async def _closes(
+    connection: Any, symbols: Iterable[str], since: int | None, until: int
+) -> dict[str, Closes]:
+    """Of those symbols that have any from the day `since` on."""
+    bounds = _EARLIEST_US if since is None else since * DAY_US, until * DAY_US
+    names, found = list(symbols), {}
+    for some in (names[i : i + SYMBOLS_AT_ONCE] for i in range(0, len(names), SYMBOLS_AT_ONCE)):
+        for symbol, days, closes, cut in await connection.fetch(queries("strength")["closes"], some, *bounds):
+            day = np.frombuffer(days, ">i4").astype(np.int64)
+            found[symbol] = Closes(day, np.frombuffer(closes, ">f8").astype(np.float64), cut)
+    return found

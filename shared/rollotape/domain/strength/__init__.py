@@ -26,6 +26,9 @@ _RATED = ((63, 0.4), (126, 0.2), (189, 0.2), (252, 0.2))
 _MEAN = 200
 """Sessions of the mean that Mansfield's line is measured against."""
 
+_CLOSES_AT_ONCE = 200_000
+"""For speed only: stocks are independent until they are ranked."""
+
 OK, INSUFFICIENT, STALE, NO_BENCHMARK = range(4)
 STATUSES = ("ok", "insufficient_history", "stale", "no_benchmark")
 
@@ -83,11 +86,14 @@ def score(market: Market, days: Sequence[int]) -> Scores:
     )
     if not len(market) or not len(asked):
         return scores
-    for which, pairs in enumerate(_pairs(market)):
-        at = pairs.at(asked)
-        _compare(pairs, at, scores.excess[which], scores.status[which], scores.ratio if which == 0 else None)
-        if which == 0:
-            strength = _look_back(pairs, at, scores.mansfield)
+    strength = np.full(shape, np.nan)
+    for here, part in market.parts(_CLOSES_AT_ONCE):
+        for which, pairs in enumerate(_pairs(part)):
+            at = pairs.at(asked)
+            ratio = scores.ratio[:, :, here] if which == 0 else None
+            _compare(pairs, at, scores.excess[which, :, :, here], scores.status[which, :, :, here], ratio)
+            if which == 0:
+                _look_back(pairs, at, scores.mansfield[:, here], strength[:, here])
     _rate(strength, scores.rating)
     _rank(market.sectors, scores)
     return scores
@@ -112,7 +118,9 @@ def _pairs(market: Market) -> tuple[Pairs, Pairs]:
 
 def _has_bar(market: Market, days: Ints) -> Flags:
     has_bar = np.zeros((len(days), len(market)), bool)
-    if len(days):
+    if len(days) == 1:
+        has_bar[0, owners(market.start)[market.day == days[0]]] = True
+    elif len(days):
         order = np.argsort(days)
         place = np.minimum(np.searchsorted(days[order], market.day), len(days) - 1)
         hit = days[order][place] == market.day
@@ -143,8 +151,8 @@ def _compare(
             ratio[period][cells] = quotient[finite]
 
 
-def _look_back(pairs: Pairs, at: At, mansfield: Floats) -> Floats:
-    """Fill in Mansfield's line; return the strength that ratings compare, NaN where it is unknown."""
+def _look_back(pairs: Pairs, at: At, mansfield: Floats, strength: Floats) -> None:
+    """Fill in Mansfield's line, and the strength that ratings compare."""
     t = at.position[at.fresh]
     _, known = pairs.back(t, _MEAN - 1)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -152,7 +160,6 @@ def _look_back(pairs: Pairs, at: At, mansfield: Floats) -> Floats:
         line = (pairs.ratio[t[known]] / mean - 1.0) * 100.0
     mansfield[_cells(at.fresh, known, np.isfinite(line))] = line[np.isfinite(line)]
 
-    strength = np.full(mansfield.shape, np.nan)
     _, known = pairs.back(t, _RATED[-1][0])
     now = t[known]
     total = np.zeros(len(now))
@@ -160,7 +167,6 @@ def _look_back(pairs: Pairs, at: At, mansfield: Floats) -> Floats:
         for sessions, weight in _RATED:
             total = total + weight * (pairs.stock[now] / pairs.stock[now - sessions])
     strength[_cells(at.fresh, known, np.isfinite(total))] = total[np.isfinite(total)]
-    return strength
 
 
 def _cells(fresh: Flags, known: Flags, finite: Flags) -> tuple[Ints, Ints]:

@@ -1,6 +1,6 @@
 """Closes of a market as flat arrays: one stock after the other, oldest first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +57,24 @@ class Market:
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+    def parts(self, closes: int) -> "Iterator[tuple[slice, Market]]":
+        """The same market, so many closes at a time or one stock: arrays that fit the processor's cache."""
+        first = 0
+        while first < len(self):
+            end = int(np.searchsorted(self.start, self.start[first] + closes, side="right")) - 1
+            end = max(first + 1, end)
+            flat = slice(self.start[first], self.start[end])
+            yield slice(first, end), Market(
+                symbols=self.symbols[first:end],
+                sectors=self.sectors[first:end],
+                start=self.start[first : end + 1] - self.start[first],
+                day=self.day[flat],
+                close=self.close[flat],
+                cut=self.cut[first:end],
+                benchmarks=self.benchmarks,
+            )
+            first = end
 
 
 def owners(start: Ints) -> Ints:
