@@ -1,9 +1,10 @@
 """From the bytes of stream entries to valid bars and refusals that name every field and reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Annotated, Any
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -15,7 +16,7 @@ from rollotape.domain import bars as domain
 from rollotape.domain.bars import Candidates, Rows
 from rollotape.domain.sessions import Sessions
 from rollotape.errors import Fault
-from rollotape.events import BAR_ENTRY, MAX_FRAME_BARS, MAX_PAYLOAD_BYTES, Bar, BarFrame, Frame
+from rollotape.events import BAR_ENTRY, MAX_FRAME_BARS, MAX_PAYLOAD_BYTES, Bar, BarFrame, Frame, Instant
 
 Key = tuple[str, str]
 """(symbol, timeframe)"""
@@ -23,8 +24,7 @@ Key = tuple[str, str]
 _COLUMNS = tuple(Frame.model_fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """The payload of one stream entry and when it arrived."""
 
     payload: bytes | None
@@ -109,7 +109,8 @@ def read(messages: Sequence[Message], sessions: Callable[[], Sessions]) -> Intak
     columns: dict[str, _Columns] = {}
     refused: list[Refusal] = []
     running = 0
-    for entry, message in enumerate(messages):
+    for entry in _quick(messages, columns):
+        message = messages[entry]
         try:
             parsed = _parse(message.payload)
         except ValidationError:
@@ -169,6 +170,125 @@ def _payload(candidate: Candidates) -> bytes:
     when = f"{np.datetime64(bar['ts'].item(), 'us')}Z"  # as text: it may lie beyond Python's last year
     said = {"version": 1, "symbol": candidate.symbols[0], "timeframe": candidate.timeframe, "ts": when}
     return orjson.dumps(said | values)
+
+
+# The quick way: entries that look like every other, decoded once and checked by the column.
+
+_BAR_FIELDS = frozenset(Bar.model_fields)
+_BAR_NEEDS = frozenset(name for name, f in Bar.model_fields.items() if f.is_required())
+_FRAME_FIELDS = frozenset(BarFrame.model_fields)
+_FRAME_NEEDS = frozenset(name for name, f in Frame.model_fields.items() if f.is_required())
+_NUMBER, _NUMBER_OR_NONE = frozenset({float, int}), frozenset({float, int, type(None)})
+_TYPES: dict[str, Set[type]] = {
+    "version": {int}, "symbol": {str}, "timeframe": {str}, "ts": {str},
+    **dict.fromkeys(domain.NUMBERS, _NUMBER),
+    "revision": {int}, "synthetic": {bool}, "final": {bool},
+}  # fmt: skip
+_WHEN: TypeAdapter[datetime] = TypeAdapter(Instant)
+
+
+def _quick(messages: Sequence[Message], columns: dict[str, _Columns]) -> Iterable[int]:
+    """Take every entry that is sound beyond doubt; return those that are left for the contracts to judge.
+
+    The contracts say the same of these, and take four times as long.
+    """
+    everything = range(len(messages))
+    try:
+        decoded = [orjson.loads(message.payload or b"") for message in messages]
+    except ValueError:
+        return everything
+    if any(len(message.payload or b"") > MAX_PAYLOAD_BYTES for message in messages):
+        return everything
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    left: list[int] = []
+    for entry, said in enumerate(decoded):
+        if type(said) is dict:
+            shapes.setdefault(tuple(said), []).append(entry)
+        else:
+            left.append(entry)
+    for shape, entries in shapes.items():
+        left += _quick_shape(shape, entries, decoded, messages, columns)
+    return left
+
+
+def _quick_shape(
+    shape: tuple[str, ...],
+    entries: list[int],
+    decoded: list[dict[str, Any]],
+    messages: Sequence[Message],
+    columns: dict[str, _Columns],
+) -> list[int]:
+    fields = frozenset(shape)
+    if _BAR_NEEDS <= fields <= _BAR_FIELDS:
+        table = dict(zip(shape, zip(*[decoded[i].values() for i in entries], strict=True), strict=True))
+        arrived = [messages[i].arrived_ms for i in entries]
+        return [] if _quick_bars(table, entries, arrived, columns) else entries
+    if fields == _FRAME_FIELDS:
+        return [i for i in entries if not _quick_frame(decoded[i], i, messages[i].arrived_ms, columns)]
+    return entries
+
+
+def _quick_bars(
+    table: Mapping[str, Sequence[Any]], entries: list[int], arrived: list[int], columns: dict[str, _Columns]
+) -> bool:
+    count = len(entries)
+    if any(not set(map(type, values)) <= _TYPES[name] for name, values in table.items()):
+        return False
+    [timeframe, *others] = set(table["timeframe"])
+    seconds = [_seconds(text) for text in table["ts"]]
+    revision = table.get("revision") or [0] * count
+    if others or None in seconds or set(table.get("version", (1,))) != {1} or False in table.get("final", ()):
+        return False
+    if min(revision) < 0 or max(revision) >= 2**63:
+        return False
+    bars = columns.setdefault(timeframe, _Columns())
+    bars.symbol += table["symbol"]
+    bars.ts += seconds  # type: ignore[arg-type]
+    for name in domain.NUMBERS:
+        getattr(bars, name).extend(table[name])
+    bars.revision += revision
+    bars.synthetic += table.get("synthetic") or [False] * count
+    bars.arrived_ms += arrived
+    bars.origin += [(entry, 0) for entry in entries]
+    return True
+
+
+def _quick_frame(said: dict[str, Any], entry: int, arrived_ms: int, columns: dict[str, _Columns]) -> bool:
+    frame, timeframe = said["frame"], said["timeframe"]
+    if said["version"] != 1 or type(said["version"]) is not int or type(timeframe) is not str:
+        return False
+    if type(frame) is not dict or not _FRAME_NEEDS <= frame.keys() <= set(_COLUMNS):
+        return False
+    if any(type(values) is not list for values in frame.values()) or _shape_faults(frame):
+        return False
+    for name, values in frame.items():
+        allowed = _NUMBER_OR_NONE if name in domain.NUMBERS else _TYPES[name]
+        if not set(map(type, values)) <= allowed:
+            return False
+    seconds = [_seconds(text) for text in frame["ts"]]
+    count = len(seconds)
+    revision = frame.get("revision") or [0] * count
+    if None in seconds or min(revision) < 0 or max(revision) >= 2**63:
+        return False
+    bars = columns.setdefault(timeframe, _Columns())
+    bars.symbol += frame["symbol"]
+    bars.ts += seconds  # type: ignore[arg-type]
+    for name in domain.NUMBERS:
+        getattr(bars, name).extend(frame[name])
+    bars.revision += revision
+    bars.synthetic += frame.get("synthetic") or [False] * count
+    bars.arrived_ms += [arrived_ms] * count
+    bars.origin += [(entry, row) for row in range(1, count + 1)]
+    return True
+
+
+@lru_cache(maxsize=65_536)
+def _seconds(text: str) -> float | None:
+    """An instant as the contracts read it; bars of many symbols share theirs. None: for them to refuse."""
+    try:
+        return _WHEN.validate_python(text).timestamp()
+    except ValidationError:
+        return None
 
 
 # The slow way: something is wrong with an entry, and every reason is to be named.

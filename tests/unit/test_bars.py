@@ -347,3 +347,19 @@ def test_a_value_in_a_reason_is_cut_and_printable(value: object) -> None:
     assert len(text) <= 85
     assert text.isprintable()
     assert re.match(r".+", text)
+
+
+NUMBER = st.floats(0, 1e15, exclude_max=True, allow_subnormal=False)
+SAID = st.tuples(NUMBER, NUMBER, NUMBER, NUMBER, NUMBER, st.booleans())
+
+
+@examples(200)
+@given(st.lists(SAID, min_size=1))
+def test_hashes_of_many_bars_are_those_of_each(said: list[tuple[float, ...]]) -> None:
+    """Together they are spelled by another library than alone: every spelling must be the same."""
+    bars = np.zeros(len(said), BAR)
+    for i, values in enumerate(said):
+        for name, value in zip((*NUMBERS, "synthetic"), values, strict=True):
+            bars[name][i] = value
+    expected = [domain.content_hash(o, h, low, c, v, bool(synthetic)) for o, h, low, c, v, synthetic in said]
+    assert domain.complete(Candidates("1d", ["A"] * len(said), bars), SESSIONS)["hash"].tolist() == expected

@@ -8,6 +8,7 @@ from itertools import compress
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from rollotape.domain.sessions import DAY_US, Sessions, Times
@@ -98,6 +99,24 @@ def content_hash(o: float, h: float, l: float, c: float, v: float, synthetic: bo
     """Signed 64 bits of sha256 over the shortest decimal form of what the bar says."""
     text = f"{o!r}|{h!r}|{l!r}|{c!r}|{v!r}|{1 if synthetic else 0}"
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
+def _content_hashes(bars: Rows) -> NDArray[Any]:
+    """`content_hash` of every bar, in a third of the time."""
+    columns = [*(_decimals(bars[name]) for name in NUMBERS), np.where(bars["synthetic"], b"1", b"0").tolist()]
+    texts = map(b"|".join, zip(*columns, strict=True))
+    if not len(bars):
+        return bars["hash"]
+    digests = b"".join([sha256(text).digest() for text in texts])
+    return np.frombuffer(digests, ">i8")[::4]
+
+
+def _decimals(column: Times) -> list[bytes]:
+    """Shortest decimal forms as repr() gives them; orjson's are the same where repr() needs no exponent."""
+    numbers = column.tolist()
+    if (((column >= 1e-4) & (column < 1e16)) | (column == 0)).all():
+        return orjson.dumps(numbers)[1:-1].split(b",")
+    return [repr(number).encode() for number in numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +255,7 @@ def complete(candidates: Candidates, sessions: Sessions) -> Rows:
     """The bars of valid candidates with everything that follows from a bar alone filled in."""
     frame = TIMEFRAMES[candidates.timeframe]
     bars = candidates.bars
-    said = (bars[name].tolist() for name in (*NUMBERS, "synthetic"))
-    bars["hash"] = [content_hash(*values) for values in zip(*said, strict=True)]
+    bars["hash"] = _content_hashes(bars)
     bars["end_ts"] = end_ts(frame, bars["ts"], sessions)
     bars["session"] = bars["ts"] // DAY_US
     bars["regular"] = True

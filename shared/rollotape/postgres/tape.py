@@ -13,17 +13,13 @@ from rollotape.domain.analysis import Analysis, Key, Span, VsaEvent, Window
 from rollotape.domain.bars import BAR, Rows
 from rollotape.domain.vsa.rules import REACH
 from rollotape.facts import Message
+from rollotape.postgres import copying, outbox, patterns, versions
 from rollotape.postgres import dead_letters as graveyard
-from rollotape.postgres import outbox, patterns, versions
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
 from rollotape.postgres.versions import Version
 
-_COLUMNS = (
-    "symbol", "timeframe", "ts", "open", "high", "low", "close", "volume", "revision", "synthetic", "hash",
-    "end_ts", "session_date", "hours", "arrived_at", "evaluable",
-)  # fmt: skip
 _EVALUABLE = (False, True, None)
 """By the code kept in arrays: 0, 1, and -1, which Python reads as the last."""
 
@@ -106,8 +102,8 @@ class Tape:
         keys = analysis.keys
         index, rows = analysis.inserted
         if len(rows):
-            records = zip(*_columns(keys, index, rows), strict=True)
-            await connection.copy_records_to_table("bars", records=records, columns=_COLUMNS)
+            source = copying.pack(keys, index, rows)
+            await connection.copy_to_table("bars", source=source, columns=copying.COLUMNS, format="binary")
         index, rows = analysis.replaced
         if len(rows):
             await connection.execute(self._sql["replace_bars"], *_columns(keys, index, rows))

@@ -10,7 +10,8 @@ from faststream.prometheus.middleware import PrometheusMiddleware
 from faststream.redis import RedisBroker
 from faststream.redis.prometheus.provider import BatchRedisMetricsSettingsProvider
 from prometheus_client import REGISTRY, CollectorRegistry
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import ResponseError
 
 from rollotape.errors import Refused
@@ -42,9 +43,21 @@ def make_broker(settings: Settings, *, service: str, registry: CollectorRegistry
             socket_connect_timeout=5.0,
             socket_keepalive=True,
             health_check_interval=15.0,
+            connection_class=_Connection,
         )
     except ValueError as error:
         raise Refused(f"ROLLO_REDIS_URL is not a Redis URL: {error}") from None
+
+
+_PACK = HiredisRespSerializer().pack
+
+
+class _Connection(Connection):
+    """Packs commands in C, as the blocking client does: an XACK has thousands of ids."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        packed: list[bytes] = _PACK(*args)
+        return packed
 
 
 async def guard_policy(redis: Redis) -> None:
