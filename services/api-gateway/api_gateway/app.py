@@ -12,7 +12,7 @@ from api_gateway import openapi, problems
 from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.envelope import Envelope
-from api_gateway.routes import bars, operations, patterns, strength, symbols, vsa
+from api_gateway.routes import bars, operations, patterns, stream, strength, symbols, vsa
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
 
@@ -59,6 +59,7 @@ def create_app(settings: Settings) -> Gateway:
         vsa.add_to(app, prefix, tag)
         strength.add_to(app, prefix, tag)
         patterns.add_to(app, prefix, tag)
+        stream.add_to(app, prefix, tag)
         patterns.add_single_to(app, prefix, tag)
         symbols.add_to(app, prefix, tag)
     return app

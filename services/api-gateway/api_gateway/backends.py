@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 
 from api_gateway import problems
 from api_gateway.scan import Pages
+from api_gateway.tail import Tail
 from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.errors import Unavailable
 from rollotape.postgres import market
@@ -174,6 +176,8 @@ class Backends:
         self.streams = Streams(settings)
         self.reader = PatternReader(self.streams.redis)
         self.pages = Pages()
+        self.tail = Tail(self.streams.redis)
+        self._epoch: UUID | None = None
         self._partitions: int | None = None
 
     async def partitions(self) -> int:
@@ -183,6 +187,17 @@ class Backends:
         if self._partitions is None:
             raise problems.unavailable("An installed database (`rollo migrate`)")
         return self._partitions
+
+    async def epoch(self) -> UUID:
+        """Of the installation; while PostgreSQL is away, as it was."""
+        try:
+            self._epoch = await self.postgres.run(market.epoch)
+        except problems.Problem:
+            if self._epoch is None:
+                raise
+        if self._epoch is None:
+            raise problems.unavailable("An installed database (`rollo migrate`)")
+        return self._epoch
 
     async def snapshot(self) -> Snapshot:
         """The active patterns.
@@ -203,5 +218,6 @@ class Backends:
 
     async def close(self) -> None:
         """Let go of every connection; asking again opens them again."""
+        await self.tail.close()
         await self.streams.close()
         await self.postgres.close()

@@ -52,7 +52,8 @@ class _Exchange:
         self.request_id = _request_id(Headers(scope=scope).get("x-request-id"))
         self.status = 0
         method = "GET" if self.method == "HEAD" else self.method
-        state: dict[str, Any] = {**scope.get("state", {}), "request_id": self.request_id}
+        said = {"request_id": self.request_id, "head": self.method == "HEAD"}
+        state: dict[str, Any] = {**scope.get("state", {}), **said}
         self.scope: Scope = {**scope, "state": state, "method": method}
         self._send = send
 

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, cast
 
 import structlog
@@ -65,7 +66,20 @@ async def serve(settings: Settings) -> None:
     with _listening(settings.http_host, settings.http_port) as listener:
         async with health.serve(operations, settings.ops_host, settings.ops_port):
             log.info("listening", url=_url(listener))
-            await uvicorn.Server(_config(app)).serve([listener])
+            await _Server(app).serve([listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which lets go of those who listen to streams before it waits for everybody to end."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(_config(app))
+        self._tail = app.state.servers.tail
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._tail.stop)
+        super().handle_exit(sig, frame)
 
 
 def _config(app: FastAPI) -> uvicorn.Config:

@@ -18,6 +18,7 @@ COMMANDS = {
     "export": ("export.export_table", "Write a table as CSV, in the order of its natural key."),
     "dlq": ("dlq.app", "List, show, requeue or drop what could not be applied."),
     "cache": ("cache.app", "Build the read models anew."),
+    "scan": ("scan.scan", "Show what is setting up right now, once or again and again."),
     "key": ("key.app", "Make, list and revoke API keys."),
     "migrate": ("migrate.migrate", "Bring the database to the newest revision of the schema."),
     "contracts": ("contracts.contracts", "Print the contracts of streams and HTTP for other programs."),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from rollotape.postgres.sql import queries
 
@@ -108,6 +109,12 @@ async def _row(connection: "Connection", query: str, *arguments: Any) -> "Record
     row = await connection.fetchrow(query, *arguments)
     assert row is not None, "an aggregate without GROUP BY has one row"
     return row
+
+
+async def epoch(connection: "Connection") -> UUID | None:
+    """Of this installation: a database that was restored has another one."""
+    found: UUID | None = await connection.fetchval(_SQL["epoch"])
+    return found
 
 
 async def partitions(connection: "Connection") -> int | None:

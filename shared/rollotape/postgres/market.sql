@@ -83,3 +83,7 @@ LIMIT $12
 -- name: partitions
 -- Fixed when the database was installed.
 SELECT partitions FROM installation
+
+-- name: epoch
+-- Part of every id that a client holds.
+SELECT epoch FROM installation

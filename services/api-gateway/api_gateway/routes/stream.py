@@ -1,0 +1,152 @@
+"""Server-sent events: facts about patterns as they come, and those a client missed."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import structlog
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api_gateway import openapi, problems, queries
+from api_gateway.dependencies import Servers
+from api_gateway.tail import Fact, Listener, Tail
+from rollotape.errors import Unavailable
+from rollotape.streams.position import order
+
+MEDIA_TYPE = "text/event-stream"
+RETRY_MS = 1_000
+_ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,20}-[0-9]{1,20})")
+
+log = structlog.get_logger()
+
+_DECLARED = openapi.failing(422, 503) | {
+    200: {
+        "description": "Events `pattern.detected`, `pattern.updated`, `pattern.expired` and `gap`, for ever",
+        "headers": openapi.headers(),
+        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+    }
+}
+_LAST_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The last `id:` that was received: what came after it comes first.",
+    "schema": {"type": "string"},
+}
+
+
+def add_to(app: FastAPI, prefix: str, tag: str) -> None:
+    app.add_api_route(
+        f"{prefix}/patterns/stream",
+        get_stream,
+        methods=["GET"],
+        tags=[tag],
+        summary="Patterns as they change",
+        response_class=Response,
+        responses=_DECLARED,
+        openapi_extra={"parameters": [_LAST_ID]},
+    )
+
+
+async def get_stream(request: Request, servers: Servers) -> Response:
+    """Server-sent events. `data` is a `PatternUpdate`, as on the stream `updates`.
+
+    A fact may come twice: drop what has an `id` with the same or a smaller `fact_version`. `gap`: facts may
+    be missing before this point, because the id was trimmed, is of another installation or of a Redis that
+    lost it; read the scan again. Who reads too slowly is cut off, and resumes by its last id.
+    """
+    queries.parse(queries.Query, request.query_params.multi_items())
+    epoch = await servers.epoch()
+    after = _position(request.headers.get("last-event-id"), epoch)
+    stream = _Events(servers.tail, epoch, after)
+    await stream.begin()
+    return stream
+
+
+def _position(said: str | None, epoch: UUID) -> str | None:
+    """Where to go on; an id that leads nowhere is one that no stream has."""
+    if said is None:
+        return None
+    found = _ID.fullmatch(said.strip())
+    if found is None or found[1] != epoch.hex or max(order(found[2])) >= 2**63:
+        return _NOWHERE
+    return found[2]
+
+
+_NOWHERE = "0-1"
+"""Ids are made of the time: nothing was ever said a moment after 1970 began."""
+
+
+class _Events(Response):
+    """Sends what a listener hears, and lets go of a client that does not read it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, tail: Tail, epoch: UUID, after: str | None) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._tail, self._epoch = tail, epoch.hex
+        self._listener = Listener()
+        self._heard: AsyncIterator[list[Fact]] = tail.listen(self._listener, after)
+        self._first: list[Fact] = []
+
+    async def begin(self) -> None:
+        """The first page, as long as there can still be a problem instead of an answer."""
+        try:
+            self._first = await anext(self._heard)
+        except BaseException as error:
+            self._tail.leave(self._listener)
+            if not isinstance(error, Unavailable):
+                raise
+            log.warning("updates_away", error=str(error))
+            raise problems.unavailable("Redis") from error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(self._send(scope, send))
+        over = asyncio.create_task(self._listener.over.wait())
+        tasks: set[asyncio.Task[Any]] = {sending, over, asyncio.create_task(_gone(receive))}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._listener.over.is_set():
+                await asyncio.wait({sending}, timeout=0.2)  # the last words, to one who listens
+        finally:
+            self._tail.leave(self._listener)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, scope: Scope, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if scope.get("state", {}).get("head"):
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self._say(send, f"retry: {RETRY_MS}\n\n".encode() + self._frames(self._first))
+        try:
+            async for facts in self._heard:
+                await self._say(send, self._frames(facts) or b": here\n\n")
+        except Unavailable as error:
+            log.warning("updates_away", error=str(error))
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _say(self, send: Send, words: bytes) -> None:
+        await send({"type": "http.response.body", "body": words, "more_body": True})
+
+    def _frames(self, facts: list[Fact]) -> bytes:
+        """Facts as events. What is no news moves the id along, so that a quiet client is not left behind."""
+        frames = [self._frame(fact) for fact in facts if fact.type]
+        if facts and not facts[-1].type:
+            frames.append(f"id: {self._epoch}-{facts[-1].id}\n\n".encode())
+        return b"".join(frames)
+
+    def _frame(self, fact: Fact) -> bytes:
+        data = fact.payload or b'{"type":"gap"}'
+        return f"event: {fact.type}\nid: {self._epoch}-{fact.id}\ndata: ".encode() + data + b"\n\n"
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
