@@ -167,7 +167,7 @@ async def test_verify_sees_a_count_that_does_not_follow(bench: Bench) -> None:
     assert [d.table for d in (await verify(bench.pool)).differences] == ["patterns", "patterns"]
 
 
-OLDER = [
+OLDER: list[dict[str, Any]] = [
     {
         "event_type": "pattern_detected",
         "source": "tickstock_pl",

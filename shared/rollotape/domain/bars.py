@@ -17,6 +17,8 @@ from rollotape.errors import Fault
 MINUTE_US = 60_000_000
 MAX_PRICE = 1e8
 MAX_VOLUME = 1e15
+FIRST_US = -2_208_988_800 * 1_000_000
+"""1900-01-01T00:00:00Z: what is older is a mistake, and would make every day since then one to look at."""
 EARLY_US = 5 * MINUTE_US
 """A bar may end this much after its arrival: clocks differ."""
 
@@ -185,6 +187,7 @@ def _price_rule(field: str) -> tuple[str, str, Callable[[Rows], Flags]]:
 
 # Written so that a missing number (NaN) breaks its own rule and no other.
 _RULES: tuple[tuple[str, str, Callable[[Rows], Flags]], ...] = (
+    ("ts", "must not lie before 1900", lambda b: b["ts"] < FIRST_US),
     _price_rule("open"),
     _price_rule("high"),
     _price_rule("low"),
@@ -226,20 +229,19 @@ def faults(candidate: Candidates, sessions: Sessions) -> list[Fault]:
     [symbol], bar = candidate.symbols, candidate.bars
     if not symbol_is_valid(symbol):
         found.append(Fault("symbol", f"must be 1 to 20 characters A-Z 0-9 . - ^ /, got {short(symbol)}"))
-    frame = TIMEFRAMES.get(candidate.timeframe)
+    frame, when = TIMEFRAMES.get(candidate.timeframe), np.datetime64(int(bar["ts"][0]), "us")
     if frame is None:
         names = " ".join(TIMEFRAMES)
         found.append(Fault("timeframe", f"must be one of {names}, got {short(candidate.timeframe)}"))
     else:
         [off], [early] = _broken_times(frame, bar, sessions)
-        when = np.datetime64(int(bar["ts"][0]), "us")
         if off:
             found.append(Fault("ts", f"must lie on the grid of {frame.name} bars, got {when}Z"))
         if early:
             found.append(Fault("ts", f"the bar must have ended by its arrival + 5 minutes, got {when}Z"))
     for field, reason, rule in _RULES:
         if rule(bar)[0]:
-            value = bar[field][0].item()
+            value = f"{when}Z" if field == "ts" else bar[field][0].item()
             missing = value != value
             found.append(Fault(field, "is missing or not a number" if missing else f"{reason}, got {value}"))
     return found
