@@ -2,11 +2,16 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import asyncpg
+import pytest
 
+from rollotape.errors import Refused
 from rollotape.postgres import migrate
+from rollotape.settings import Settings
 from support import databases
+from support.commands import environment_of, rollo
 
 
 async def tables(database_url: str) -> set[str]:
@@ -56,10 +61,35 @@ async def test_going_down_to_the_base_leaves_nothing_and_up_again_works(database
 async def test_every_revision_goes_down_and_up_by_itself(database_url: str) -> None:
     before = await tables(database_url)
 
-    assert len(migrate.downgrade(database_url, to="-1").applied) == 1
-    assert len(migrate.upgrade(database_url, to="+1").applied) == 1
+    for revision in [*migrate.revisions()[-2::-1], "base"]:
+        assert len(migrate.downgrade(database_url, to=revision).applied) == 1
+    for revision in migrate.revisions():
+        assert len(migrate.upgrade(database_url, to=revision).applied) == 1
 
     assert await tables(database_url) == before
+
+
+@pytest.mark.parametrize("name", ["0001_first_ligh", "0001", "-1", "nonsense", ""])
+async def test_a_name_that_is_not_exactly_a_revision_changes_nothing(database_url: str, name: str) -> None:
+    for move in (migrate.downgrade, migrate.upgrade):
+        with pytest.raises(Refused, match=r"there is no revision .*0001_first_light, 0002_strength"):
+            move(database_url, to=name)
+    assert migrate.current(database_url) == migrate.head()
+
+
+async def test_nothing_is_taken_back_under_a_living_worker(database_url: str) -> None:
+    databases.execute(database_url, "INSERT INTO replicas VALUES ('detector', 'd-1', now() - interval '9 s')")
+    with pytest.raises(Refused, match=r"workers are alive \(d-1\): stop them first"):
+        migrate.downgrade(database_url, to="base")
+    databases.execute(database_url, "UPDATE replicas SET seen_at = now() - interval '31 s'")
+    assert migrate.downgrade(database_url, to="base").revision is None
+
+
+def test_the_command_names_the_revisions_and_ends_with_2(settings: Settings, tmp_path: Path) -> None:
+    for wrong in (["--to", "nonsense"], ["--down", "0001_first_ligh", "--yes"], ["--sql", "--to", "0001"]):
+        told = rollo(environment_of(settings), "migrate", *wrong, where=tmp_path, code=2)
+        assert "there is no revision" in told.stderr
+        assert told.stderr.count("\n") == 1
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str) -> None:

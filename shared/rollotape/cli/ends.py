@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -72,8 +73,15 @@ def database_of(data: Path | None) -> Settings:
 
 
 def _or_stop(find: Callable[[Path | None], Settings], data: Path | None) -> Settings:
-    try:
+    with refusals():
         return find(data)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What is refused before there is any work to run."""
+    try:
+        yield
     except Refused as error:
         stop(str(error), USAGE)
 

@@ -25,6 +25,10 @@ def migrate(
 
     Example: ROLLO_REDIS_URL=... ROLLO_DATABASE_URL=... rollo migrate
     """
+    with ends.refusals():
+        schema.must_be_known(to, "head")
+        if down is not None:
+            schema.must_be_known(down, "base")
     if sql:
         typer.echo(schema.script(to=to))
         return

@@ -14,15 +14,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from rollotape.errors import Refused
 from rollotape.postgres.pool import unavailable
 
 T = TypeVar("T")
 LOCK = 0x726F6C6C6F
 """Advisory lock of everybody who migrates: "rollo" in ASCII."""
+ALIVE_S = 30
+"""A worker that was heard of within this time would go on with tables that are no longer there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,26 @@ def upgrade(database_url: str, partitions: int = 16, *, to: str = "head") -> Mig
 
     Raises:
         Unavailable: PostgreSQL cannot be reached.
+        Refused: there is no revision of this very name, or it cannot be reached from here.
     """
+    must_be_known(to, "head")
     return _apart(database_url, lambda c: _migrate(c, command.upgrade, to, partitions))
 
 
 def downgrade(database_url: str, *, to: str) -> Migrated:
-    """Take revisions back, with the data they hold; `base` takes back everything."""
-    return _apart(database_url, lambda c: _migrate(c, command.downgrade, to, None))
+    """Take revisions back, with the data they hold; `base` takes back everything.
+
+    Raises:
+        Unavailable: PostgreSQL cannot be reached.
+        Refused: there is no revision of this very name, or workers are alive.
+    """
+    must_be_known(to, "base")
+
+    def work(connection: Connection) -> Migrated:
+        _must_be_idle(connection)
+        return _migrate(connection, command.downgrade, to, None)
+
+    return _apart(database_url, work)
 
 
 def current(database_url: str) -> str | None:
@@ -64,11 +81,42 @@ def head() -> str:
     return newest
 
 
+def revisions() -> list[str]:
+    """Every revision this code knows, the oldest first."""
+    return [found.revision for found in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
+
+
+def must_be_known(name: str, end: str) -> None:
+    """Alembic takes the beginning of a name for the name: with a typo it would drop what nobody meant.
+
+    Raises:
+        Refused: this is neither a revision nor `end`; the message lists those that are.
+    """
+    known = [*revisions(), end]
+    if name not in known:
+        raise Refused(f"there is no revision {name}: it must be exactly one of {', '.join(known)}")
+
+
 def script(*, to: str = "head") -> str:
     """The statements of an upgrade from nothing, for those who run them by hand."""
+    must_be_known(to, "head")
     output = io.StringIO()
     command.upgrade(_config(output=output), to, sql=True)
     return output.getvalue()
+
+
+def _must_be_idle(connection: Connection) -> None:
+    if connection.scalar(text("SELECT to_regclass('replicas')")) is None:
+        return
+    alive = connection.scalars(
+        text("SELECT name FROM replicas WHERE seen_at > now() - make_interval(secs => :s) ORDER BY name"),
+        {"s": ALIVE_S},
+    ).all()
+    if alive:
+        raise Refused(
+            f"workers are alive ({', '.join(alive)}): stop them first,"
+            f" and try again {ALIVE_S} s after any that was killed"
+        )
 
 
 def _config(**attributes: Any) -> Config:
@@ -82,7 +130,10 @@ def _config(**attributes: Any) -> Config:
 def _migrate(connection: Connection, step: Callable[..., None], to: str, partitions: int | None) -> Migrated:
     applied: list[str] = []
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-    step(_config(connection=connection, on_version_apply=partial(_note, applied)), to)
+    try:
+        step(_config(connection=connection, on_version_apply=partial(_note, applied)), to)
+    except CommandError as error:
+        raise Refused(f"the schema cannot be brought to {to}: {error}") from error
     revision = _revision(connection)
     return Migrated(tuple(applied), revision, _installed(connection, partitions) if revision else None)
 
