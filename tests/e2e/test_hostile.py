@@ -34,7 +34,7 @@ from support.gateway import (
 )
 
 TESTS = Path(__file__).parents[1]
-EXAMPLES = int(os.environ.get("ROLLO_TEST_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("ROLLO_TEST_EXAMPLES", "80"))
 """Per operation; more of them find more and take longer."""
 SEED = 20_181_224
 JSON = {"Content-Type": "application/json"}

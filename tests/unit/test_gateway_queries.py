@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from api_gateway import cursors, queries
 from api_gateway.problems import Problem
 from api_gateway.routes.bars import BarsQuery
+from api_gateway.routes.patterns import ScanQuery
 from api_gateway.routes.vsa import KINDS, VsaQuery
 from rollotape.domain.bars import TIMEFRAMES
 
@@ -42,6 +43,12 @@ def test_every_documented_timeframe_is_read_as_one_of_ours() -> None:
     read = {_bars(f"symbols=A&timeframe={name}").timeframe for name in said["schema"]["enum"]}
 
     assert read == set(TIMEFRAMES)
+
+
+@pytest.mark.parametrize("model", [BarsQuery, VsaQuery, ScanQuery])
+def test_bounds_are_described_in_words_of_json_schema(model: type[queries.Query]) -> None:
+    for parameter in queries.parameters(model):
+        assert not {"ge", "le", "gt", "lt"} & parameter["schema"].keys(), parameter
 
 
 def test_a_date_is_its_whole_day_at_either_end() -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time
+from math import isfinite
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from fastapi import Request
@@ -31,6 +32,7 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _LONG_TIMEFRAMES = ("1Min", "5Min", "15Min", "30Min", "1Hour", "4Hour", "1Day", "1Week")
 _SYMBOL = r"[A-Za-z0-9.^/\-]{1,20}"
 SYMBOL_PATTERN = f"^{_SYMBOL}$"
+_NUMBER = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _INSTANT = re.compile(f"{_DATE.pattern}[Tt ]{_TIME}")
@@ -64,9 +66,9 @@ def _whole(text: Any) -> Any:
 
 def number(text: Any) -> Any:
     """The same for numbers with a fraction: no `nan`, no `inf`, no `1_0`."""
-    if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text):
-        raise PydanticCustomError("number", "must be a number such as 0.75")
-    return float(text)
+    if _NUMBER.fullmatch(text) and isfinite(found := float(text)):
+        return found
+    raise PydanticCustomError("number", "must be a number such as 0.75")
 
 
 def _truth(text: Any) -> Any:
@@ -164,8 +166,10 @@ Timeframes = Annotated[
 ]
 Start = Annotated[datetime, BeforeValidator(_when(time.min)), _WHEN]
 End = Annotated[datetime, BeforeValidator(_when(time.max)), _WHEN]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Number = Annotated[float, BeforeValidator(number)]
+WHOLE, NUMBER = BeforeValidator(_whole), BeforeValidator(number)
+"""Behind their bounds where they may be absent: pydantic describes those of a validator as `ge`."""
+Whole = Annotated[int, WHOLE]
+Number = Annotated[float, NUMBER]
 Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"type": "boolean"})]
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 _SECTOR = "|".join(sectors.SECTORS)

@@ -91,7 +91,7 @@ class ScanQuery(queries.Query):
     confidence_min: queries.Number = Field(0.5, ge=0, le=1)
     rs_min: queries.Number | None = Field(None, description="Of `rs_ratio`.")
     rs_excess_min: queries.Number | None = Field(None, description="Of `rs_excess`, in percentage points.")
-    vol_min: Annotated[queries.Number, Field(ge=0)] | None = Field(None, description="Of `vol_ratio`.")
+    vol_min: Annotated[float, Field(ge=0), queries.NUMBER] | None = Field(None, description="Of `vol_ratio`.")
     rsi_range: Range | None = Field(None, description="Two numbers within 0..100, both included: 30,70.")
     phase: queries.choices("A", "B", "C", "D", "E") | None = None  # type: ignore[valid-type]
     test_confirmed: queries.Truth | None = None
@@ -99,13 +99,13 @@ class ScanQuery(queries.Query):
     detected_since: queries.Start | None = Field(None, description="Included.")
     sort_by: Literal["confidence", "detected_at", "symbol", "rs", "volume"] = "confidence"
     sort_order: Literal["asc", "desc"] = Field("desc", description="Unknown values come last either way.")
-    page: Annotated[queries.Whole, Field(ge=1, le=1_000_000)] | None = Field(
+    page: Annotated[int, Field(ge=1, le=1_000_000), queries.WHOLE] | None = Field(
         None, description="Goes with `per_page`."
     )
-    per_page: Annotated[queries.Whole, Field(ge=1, le=MOST_PER_PAGE)] | None = Field(
+    per_page: Annotated[int, Field(ge=1, le=MOST_PER_PAGE), queries.WHOLE] | None = Field(
         None, description="30 unless given."
     )
-    limit: Annotated[queries.Whole, Field(ge=1, le=MOST)] | None = Field(
+    limit: Annotated[int, Field(ge=1, le=MOST), queries.WHOLE] | None = Field(
         None, description="100 unless given."
     )
     page_token: str | None = Field(
