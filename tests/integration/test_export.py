@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from rollotape.postgres import export
 from rollotape.settings import Settings
-from support.commands import ROLLO, environment_of, rollo
+from support.commands import ROLLO, environment_of, rollo, started
 from support.databases import execute
 
 BARS = "symbol,timeframe,ts,open,high,low,close,volume,revision"
@@ -114,11 +115,35 @@ def test_a_file_is_whole_or_not_there(settings: Settings, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["events.csv"]
 
 
-def test_a_folder_that_is_not_there_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
-    told = rollo(
-        environment_of(settings), "export", "bars", "--out", "nowhere/b.csv", where=tmp_path, code=1
-    )
-    assert told.stderr == "rollo: nowhere/b.csv.part: No such file or directory\n"
+def test_a_place_that_cannot_be_is_one_sentence_with_its_name(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for out, says in {
+        "nowhere/b.csv": "nowhere/b.csv: there is no folder nowhere",
+        "folder": "folder is a directory: name a file in it",
+    }.items():
+        told = rollo(environment_of(settings), "export", "bars", "--out", out, where=tmp_path, code=2)
+        assert told.stderr == f"rollo: {says}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_is_no_file_is_written_into_and_not_replaced(settings: Settings, tmp_path: Path) -> None:
+    insert_bar(settings, "A", "2020-01-03T00:00:00Z")
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    command_line = [*ROLLO, "export", "bars", "--out", fifo]
+    with started(environment_of(settings), *command_line, where=tmp_path) as command:
+        with fifo.open() as reader:
+            assert reader.read().splitlines()[0] == BARS
+        assert command.wait(timeout=60) == 0
+    assert fifo.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_stays_a_link_to_the_new_file(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    rollo(environment_of(settings), "export", "bars", "--out", "link.csv", where=tmp_path)
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith(BARS)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(settings: Settings, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ def export_table(
 
     Example: rollo export vsa_events --out events.csv.gz
     """
+    if str(out) != "-":
+        _check(out)
     settings = ends.database_of(data)
     try:
         rows = ends.run(_export(settings, table, out), interrupted=lambda: "stopped; no file was written")
@@ -48,6 +50,14 @@ def export_table(
         raise typer.Exit(0) from None
     if str(out) != "-":
         typer.echo(f"{rows:,} rows of {table} in {out}", err=True)
+
+
+def _check(out: Path) -> None:
+    """Before anything is asked of the database."""
+    if out.is_dir():
+        ends.stop(f"{out} is a directory: name a file in it", ends.USAGE)
+    if not out.parent.is_dir():
+        ends.stop(f"{out}: there is no folder {out.parent}", ends.USAGE)
 
 
 async def _export(settings: Settings, table: str, out: Path) -> int:
@@ -59,19 +69,40 @@ async def _export(settings: Settings, table: str, out: Path) -> int:
 
 @contextmanager
 def _target(out: Path) -> Iterator[IO[bytes]]:
-    """The file under a passing name until it is whole, so that nobody takes a half for the table."""
+    """Where the table goes. A file takes its name when it is whole: nobody takes a half for the table."""
     if str(out) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+    elif out.exists() and not out.is_file():  # a device or a FIFO: a file must not take its place
+        with _named(out), out.open("wb") as raw, _packed(out, raw) as file:
+            yield file
+    else:
+        place = out.resolve()  # a link stays one, to a new file
+        part = place.with_name(f"{place.name}.part")
+        try:
+            with _named(out):
+                with part.open("wb") as raw, _packed(out, raw) as file:
+                    yield file
+                part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _packed(out: Path, raw: IO[bytes]) -> Iterator[IO[bytes]]:
+    if out.suffix != ".gz":
+        yield raw
         return
-    part = out.with_name(f"{out.name}.part")
+    with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:  # equal content stays equal
+        yield cast(IO[bytes], packed)
+
+
+@contextmanager
+def _named(out: Path) -> Iterator[None]:
+    """Errors of the file name what the user has named, not what we call it meanwhile."""
     try:
-        with part.open("wb") as raw:
-            if out.suffix == ".gz":  # without name and time, so that equal content stays equal
-                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-                    yield cast(IO[bytes], packed)
-            else:
-                yield raw
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is None or isinstance(error, BrokenPipeError | TimeoutError | ConnectionError):
+            raise
+        raise OSError(error.errno, error.strerror, str(out)) from error
