@@ -1,6 +1,6 @@
 """What those see who watch a stack at work."""
 
-from rollotape.postgres.overview import overview
+from rollotape.postgres.overview import newest_minute, overview
 from rollotape.postgres.pool import open_pool
 from rollotape.settings import Settings
 from support import databases
@@ -17,3 +17,15 @@ async def test_counts_and_the_newest_events_of_the_finest_timeframe_come_first(s
         seen = await overview(pool, newest=3)
     assert (seen.bars, seen.events) == (0, 4)
     assert [event.symbol for event in seen.newest] == ["C", "B", "A"]
+
+
+async def test_the_newest_minute_is_when_it_was_over(settings: Settings) -> None:
+    async with await open_pool(settings, service="test", size=1) as pool:
+        assert await newest_minute(pool) is None
+        for timeframe, over in (("1m", "15:01"), ("1m", "15:02"), ("1d", "21:00")):
+            at = f"'2026-01-05T{over}:00Z'"
+            values = f"'A', '{timeframe}', {at}, 1, 1, 1, 1, 1, 0, false, 0, {at}, '2026-01-05', 'regular', {at}"
+            databases.execute(settings.database_url, f"INSERT INTO bars VALUES ({values})")
+        newest = await newest_minute(pool)
+    assert newest is not None
+    assert newest.isoformat() == "2026-01-05T15:02:00+00:00"

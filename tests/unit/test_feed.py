@@ -42,11 +42,11 @@ class World:
         ]
 
 
-async def run(world: World, *, speed: float, sessions: int) -> Feed:
+async def run(world: World, *, speed: float, sessions: int, after: datetime | None = None) -> Feed:
     market = Market(calendars.sessions(), stocks=STOCKS[:2])
     feed = Feed(market, world.send, partitions=4, speed=speed, now=lambda: world.now, sleep=world.sleep)
     with pytest.raises(asyncio.CancelledError):
-        await feed.run(sessions)
+        await feed.run(sessions, after=after)
     return feed
 
 
@@ -64,6 +64,12 @@ async def test_speed_is_simulated_minutes_in_a_real_one() -> None:
     minutes = [ts for _, ts in world.rows("1m")]
     assert len(minutes) == 2 * 50
     assert minutes[0] == datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
+
+
+async def test_a_second_start_goes_on_after_the_last_minute_of_the_first() -> None:
+    world = World(OPENING, OPENING + timedelta(seconds=2.01))
+    await run(world, speed=300, sessions=2, after=datetime(2026, 3, 2, 15, 0, tzinfo=UTC))
+    assert min(ts for _, ts in world.rows("1m")) == datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 
 
 async def test_caught_up_it_goes_on_in_real_time_and_never_sends_what_is_not_over() -> None:

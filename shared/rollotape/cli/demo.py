@@ -19,7 +19,7 @@ from rollotape.cli import ends, stack
 from rollotape.cli.up import DataOption, PortOption, ReplicasOption, Say, hold, options, speaker
 from rollotape.errors import Unavailable
 from rollotape.postgres import arrivals
-from rollotape.postgres.overview import Event, Overview, overview
+from rollotape.postgres.overview import Event, Overview, newest_minute, overview
 from rollotape.postgres.pool import open_pool
 from rollotape.producers.feed import Feed, Progress
 from rollotape.producers.simulator import STOCKS, Market
@@ -80,7 +80,8 @@ class Show:
                 partitions=await arrivals.partitions(pool),
                 speed=self._speed,
             )
-            tasks.create_task(feed.run(self._sessions))
+            after = await newest_minute(pool)
+            tasks.create_task(feed.run(self._sessions, after=after))
             with Screen(self._console) if self._console.is_terminal else Lines(self._say) as view:
                 await watch(pool, feed.progress, view)
 

@@ -40,3 +40,14 @@ async def overview(pool: asyncpg.Pool, *, newest: int = 10) -> Overview:
         rows = await pool.fetch(_SQL["newest_events"], newest)
     assert totals
     return Overview(totals["bars"], totals["events"], tuple(Event(**row) for row in rows))
+
+
+async def newest_minute(pool: asyncpg.Pool) -> datetime | None:
+    """When the newest stored minute was over; None before the first.
+
+    Raises:
+        Unavailable: PostgreSQL cannot be reached.
+    """
+    with unavailable("postgres"):
+        over: datetime | None = await pool.fetchval(_SQL["newest_minute"])
+    return over

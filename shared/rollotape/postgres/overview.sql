@@ -8,3 +8,7 @@ SELECT symbol, timeframe, rule_set, kind, direction, event_ts, knowable_at
 FROM vsa_events
 ORDER BY timeframe <> '1m', knowable_at DESC, symbol, rule_set, kind
 LIMIT $1
+
+-- name: newest_minute
+-- Where a simulated market goes on when it is started again.
+SELECT max(end_ts) FROM bars WHERE timeframe = '1m'

@@ -50,13 +50,18 @@ class Feed:
         self._now = now
         self._sleep = sleep
 
-    async def run(self, sessions_back: int) -> None:
-        """Send the days that have closed, then minute after minute from some sessions ago on, for ever."""
+    async def run(self, sessions_back: int, *, after: datetime | None = None) -> None:
+        """Send the days that have closed, then minute after minute from some sessions ago on, for ever.
+
+        Minutes that were over by `after` have been sent by a predecessor and are passed by.
+        """
         closed = self._market.closed_before(self._now())
         await self._publish(await asyncio.to_thread(self._market.days, closed - HISTORY_SESSIONS, closed))
         session = max(0, closed - sessions_back)
         while True:
             for over, bars in await asyncio.to_thread(self._market.minutes, session):
+                if after is not None and over <= after:
+                    continue
                 await self._pace(over)
                 await self._publish(bars)
                 self.progress.until = over
