@@ -36,7 +36,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(line)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def whole(request: pytest.FixtureRequest) -> None:
     """Skips what takes minutes, unless it was asked for."""
     if not request.config.getoption("chaos_runs", default=None):
@@ -60,13 +60,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def _history(request: pytest.FixtureRequest) -> list[feeds.Bar]:
-    """Real where there is any."""
     try:
-        market: Path = request.getfixturevalue("shared_data")
+        market: Path | None = request.getfixturevalue("shared_data")
     except pytest.skip.Exception:
-        bars = feeds.made_up(HISTORY_SEED, symbols=40, days=250)
-        bars += feeds.made_up_minutes(HISTORY_SEED, symbols=8, bars=400)
-    else:
-        bars = feeds.sample(market / "bars_daily_sp500.csv.gz", HISTORY_SEED, symbols=40, days=250)
-        bars += feeds.minutes(market / "bars_intraday.csv.gz", HISTORY_SEED, symbols=8, bars=400)
-    return feeds.sound(bars)
+        market = None
+    return feeds.sound(feeds.history(market, HISTORY_SEED, symbols=32))

@@ -21,7 +21,7 @@ PAUSE_S = 3.0
 """Longer than a claim and a lease: somebody else has taken over before the worker goes on."""
 CHUNK = 250
 """Messages sent when nothing waits any more and a fault still has to hit work in progress."""
-HIT_S = 60.0
+HIT_S = 90.0
 DOWN_S = (0.1, 0.8)
 
 assert PAUSE_S > LEASE_S > CLAIM_MS / 1_000
@@ -111,7 +111,7 @@ class Storm:
             skip=fault.skip,
             drop="pause" not in fault.acts,
         )
-        self._set(trap)
+        self.stack.set_trap(trap)
         try:
             while not trap.over.done():
                 if not trap.sprung:
@@ -119,7 +119,7 @@ class Storm:
                 await asyncio.wait([trap.over], timeout=0.02)
             trap.over.result()
         finally:
-            self._set(None)
+            self.stack.set_trap(None)
 
     async def _at_any_moment(self, fault: Fault) -> None:
         """Stop a worker and look whether it holds entries; if not, let it go on and look again."""
@@ -188,11 +188,6 @@ class Storm:
 
     def _worker(self, name: str) -> Worker:
         return next(worker for worker in self.stack.workers if worker.name == name)
-
-    def _set(self, trap: Trap | None) -> None:
-        for worker in self.stack.workers:
-            for gate in worker.gates:
-                gate.trap = trap
 
 
 async def _pause(worker: Worker) -> None:

@@ -8,7 +8,7 @@ import csv
 import gzip
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import compress
 from pathlib import Path
@@ -116,6 +116,15 @@ def made_up_minutes(seed: int, *, symbols: int, bars: int) -> list[Bar]:
         times = [t for t in _five_minutes(datetime(2021, 3, 8, tzinfo=UTC), bars) if rng.random() > 0.05]
         found += _filled(_wander(f"MADE{n}", "5m", times, rng), rng)
     return sorted(found, key=lambda b: (b.ts, b.symbol))
+
+
+def history(market: Path | None, seed: int, *, symbols: int) -> list[Bar]:
+    """Days and minutes of some symbols; real ones, bad rows included, where there is market data."""
+    few = max(2, symbols // 4)
+    if market is None:
+        return made_up(seed, symbols=symbols, days=250) + made_up_minutes(seed, symbols=few, bars=400)
+    days = sample(market / "bars_daily_sp500.csv.gz", seed, symbols=symbols, days=250)
+    return days + minutes(market / "bars_intraday.csv.gz", seed, symbols=few, bars=400)
 
 
 def some(bars: Bars, rng: Random, *, symbols: int) -> list[Bar]:
@@ -346,7 +355,11 @@ class Expected:
     @property
     def unrevised(self) -> str:
         """`bars` without the column `revision`, which differs where bars were restated."""
-        return without_revision(self.bars)
+        return "".join(f"{line.rpartition(',')[0]}\n" for line in self.bars.splitlines())
+
+    def times(self, count: int) -> "Expected":
+        """The same, sent so often."""
+        return replace(self, refused=self.refused * count)
 
 
 def expected(sent: Bars) -> Expected:
@@ -366,10 +379,6 @@ def expected(sent: Bars) -> Expected:
     settled = settle(windows, list(keys), index, domain.concatenate(parts))
     analysis = analyse(settled, [])
     return Expected(_bars_text(analysis), _events_text(analysis), refused)
-
-
-def without_revision(bars: str) -> str:
-    return "".join(f"{line.rpartition(',')[0]}\n" for line in bars.splitlines())
 
 
 def _candidates(timeframe: str, sent: Bars) -> domain.Candidates:

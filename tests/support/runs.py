@@ -83,8 +83,8 @@ async def run(plan: Plan, place: Place, start: Starter, tell: Hits, *, drain_s: 
     """
     began = time.monotonic()
     try:
-        with _database(place) as database, open_folder() as folder:
-            stack = Stack(lambda: place.servers.urls, database, folder)
+        with database(place) as name, open_folder() as folder:
+            stack = Stack(lambda: place.servers.urls, name, folder)
             hits = await _run(plan, place, stack, start, drain_s)
     except Broken as error:
         tell(f"{plan}: BROKEN")
@@ -113,7 +113,7 @@ async def _run(plan: Plan, place: Place, stack: Stack, start: Starter, drain_s: 
 
 
 @contextmanager
-def _database(place: Place) -> Iterator[str]:
+def database(place: Place) -> Iterator[str]:
     """Name of an empty database on servers that run, with an empty Redis."""
     place.servers.revive()
     with redis.Redis.from_url(place.servers.urls.redis_url) as client:

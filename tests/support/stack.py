@@ -24,7 +24,8 @@ from rollotape.streams.producer import Producer
 from rollotape.verify import verify
 from support import databases
 from support.feeds import PARTITIONS, Expected, Message
-from support.gates import Gate
+from support.gates import Gate, Trap
+from support.waiting import eventually
 from support.workers import Starter, Worker
 
 GROUP = "detector"
@@ -115,6 +116,12 @@ class Stack:
             await gate.open()
         return gates
 
+    def set_trap(self, trap: Trap | None) -> None:
+        """At every gate of every worker."""
+        for worker in self.workers:
+            for gate in worker.gates:
+                gate.trap = trap
+
     # ---- sending and waiting
 
     async def send(self, messages: Sequence[Message], *, poison: frozenset[bytes] = frozenset()) -> None:
@@ -177,7 +184,11 @@ class Stack:
         await _until(self.drained, within_s, self._whats_left)
 
     async def stop(self) -> None:
-        """Ask every worker to stop, as an operator does, and wait until it and its sessions have gone."""
+        """Ask every worker to stop, as an operator does, and wait until it and its sessions have gone.
+
+        One that was started a moment ago does not know yet what a signal means to it.
+        """
+        await _until(self._all_started, START_S, self._whats_left)
         for worker in self.workers:
             worker.ask_to_stop()
         await _until(self._all_ended, STOP_S, self._whats_left)
@@ -304,7 +315,8 @@ class Stack:
         """Process number of a session of our workers, of one that is in a transaction if there is one."""
         query = """SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'rollo-%'
                    ORDER BY xact_start NULLS LAST LIMIT 1"""
-        return int(await self._fetchval(query, self._database))
+        [backend] = await eventually(lambda: self._fetch(query, self._database), what="a session")
+        return int(backend["pid"])
 
     async def _fetch(self, query: str, *arguments: object) -> "list[asyncpg.Record]":
         """PostgreSQL may be recovering."""
