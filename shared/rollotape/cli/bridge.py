@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from redis.asyncio import Redis
 
-from rollotape.cli import ends
+from rollotape.cli import ends, stack
 from rollotape.postgres import arrivals
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.bridge import CHANNELS, Bridge
@@ -30,6 +30,9 @@ def bridge(
 
     Example: rollo bridge --source redis://scanner:6379/0
     """
+    with ends.refusals():
+        if source is not None:
+            stack.must_be_redis("--source", source)
     settings = ends.stack_of(data)
     heard: list[Bridge] = []
 

@@ -10,6 +10,7 @@ import orjson
 import typer
 
 from rollotape import asyncapi, events
+from rollotape.cli import ends
 
 app = typer.Typer(help="Print the contracts of streams and HTTP as documents for other programs.")
 
@@ -34,8 +35,11 @@ def contracts(
     text = orjson.dumps(_DOCUMENTS[document](), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if out is None:
         typer.echo(text, nl=False)
-    else:
+        return
+    try:
         out.write_bytes(text)
+    except OSError as error:
+        ends.stop(f"{out}: {error.strerror}", ends.FAILURE)
 
 
 def _openapi() -> Any:

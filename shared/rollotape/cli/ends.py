@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
+import redis.exceptions
 import typer
 
 from rollotape.cli import stack
@@ -30,15 +31,55 @@ def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = l
     except Refused as error:
         stop(str(error), USAGE)
     except RolloError as error:
-        stop(str(error), FAILURE)
+        stop(_in_words(error), FAILURE)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
         stop("the database is not set up for this version: run `rollo migrate`", FAILURE)
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        stop(f"PostgreSQL rejects the login: {error}; see to ROLLO_DATABASE_URL", USAGE)
+    except asyncpg.ClientConfigurationError as error:
+        stop(f"ROLLO_DATABASE_URL cannot be used: {error}", USAGE)
+    except redis.exceptions.AuthenticationError as error:
+        stop(f"Redis rejects the login: {error}; see to ROLLO_REDIS_URL", USAGE)
     except BrokenPipeError:
         raise
-    except OUTAGES as error:
+    except _ENDED as error:
         if isinstance(error, OSError) and error.filename is not None:
             stop(f"{error.filename}: {error.strerror}", FAILURE)
-        stop(f"Redis or PostgreSQL cannot be reached: {error}", FAILURE)
+        if isinstance(error, asyncpg.InterfaceError) and "clos" not in str(error):
+            raise  # a bug
+        stop(_in_words(error), FAILURE)
+
+
+_ENDED: tuple[type[Exception], ...] = (*OUTAGES, asyncpg.InterfaceError)
+_GONE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+)
+
+
+def _in_words(error: Exception) -> str:
+    """What an operator can do about it; the names of our libraries' errors mean nothing to them."""
+    cause = error.__cause__ if isinstance(error, RolloError) else error
+    if not isinstance(cause, _GONE):
+        return str(error)
+    if isinstance(cause, redis.exceptions.RedisError):
+        what = "Redis"
+    elif isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError):
+        what = "PostgreSQL"
+    else:
+        what = {"postgres": "PostgreSQL", "redis": "Redis"}.get(str(error).partition(":")[0], "a server")
+    where = f" ({cause})" if isinstance(cause, OSError) and str(cause) else ""
+    return (
+        f"{what} cannot be reached, or went away during the command{where}."
+        " If the stack has stopped, start it with `rollo up`; then run the command again"
+    )
 
 
 async def _until_interrupted(work: Coroutine[Any, Any, Result]) -> Result:

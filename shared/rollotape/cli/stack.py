@@ -4,6 +4,9 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import parse_url
 
 from rollotape import settings as configuration
 from rollotape.embedded import Urls
@@ -51,14 +54,41 @@ def address(data: Path | None) -> Settings:
         Refused: no stack is named and none runs there; the message says what to do.
     """
     if _named("redis_url") and _named("database_url"):
-        return configuration.load()
+        return _checked(configuration.load())
     urls = asdict(find(data).urls)
-    return configuration.load(**{name: url for name, url in urls.items() if not _named(name)})
+    return _checked(configuration.load(**{name: url for name, url in urls.items() if not _named(name)}))
 
 
 def database(data: Path | None) -> Settings:
     """The same for a command that needs PostgreSQL only, so that ROLLO_DATABASE_URL alone is enough."""
-    return configuration.load(redis_url="") if _named("database_url") else address(data)
+    if _named("database_url"):
+        return _checked(configuration.load(redis_url=""))
+    return address(data)
+
+
+def _checked(settings: Settings) -> Settings:
+    if settings.redis_url:
+        must_be_redis("ROLLO_REDIS_URL", settings.redis_url)
+    try:
+        parts = urlsplit(settings.database_url)
+        is_url = parts.scheme in ("postgresql", "postgres") and ("," in parts.netloc or parts.port != 0)
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise Refused("ROLLO_DATABASE_URL is no URL like postgresql://user:password@host:5432/name")
+    return settings
+
+
+def must_be_redis(name: str, url: str) -> None:
+    """Said before anybody connects; the URL itself is not repeated, for it may hold a password.
+
+    Raises:
+        Refused: this is no URL of a Redis.
+    """
+    try:
+        parse_url(url)
+    except ValueError:
+        raise Refused(f"{name} is no URL like redis://:password@host:6379/0") from None
 
 
 def find(data: Path | None) -> Stack:
@@ -70,8 +100,15 @@ def find(data: Path | None) -> Stack:
     place = folder(data)
     try:
         found = read(place)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if place.exists() and not place.is_dir():
+            raise Refused(f"{place} is no directory: {_NAME_ONE}") from None
         raise Refused(f"no stack runs on {place}: start one with {_start(data)}, or {_NAME_ONE}") from None
+    except OSError as error:
+        raise Refused(f"{place / 'stack.json'} cannot be read ({error.strerror}): {_NAME_ONE}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        again = "stop that stack and start it again"
+        raise Refused(f"{place / 'stack.json'} is not what this version writes: {again}") from None
     if not running(found.pid):
         raise Refused(f"the stack on {place} was killed: start it again with {_start(data)}, or {_NAME_ONE}")
     return found

@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -170,5 +171,14 @@ async def _connected(database_url: str, work: Callable[[Connection], T]) -> T:
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(work)
+    except DBAPIError as error:
+        raise _unwrapped(error) from error
     finally:
         await engine.dispose()
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """What asyncpg raised: our tree of errors and our commands know its classes."""
+    while error.__cause__ and not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        error = error.__cause__
+    return error
