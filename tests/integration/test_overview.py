@@ -24,7 +24,8 @@ async def test_the_newest_minute_is_when_it_was_over(settings: Settings) -> None
         assert await newest_minute(pool) is None
         for timeframe, over in (("1m", "15:01"), ("1m", "15:02"), ("1d", "21:00")):
             at = f"'2026-01-05T{over}:00Z'"
-            values = f"'A', '{timeframe}', {at}, 1, 1, 1, 1, 1, 0, false, 0, {at}, '2026-01-05', 'regular', {at}"
+            prices = "1, 1, 1, 1, 1"
+            values = f"'A', '{timeframe}', {at}, {prices}, 0, false, 0, {at}, '2026-01-05', 'regular', {at}"
             databases.execute(settings.database_url, f"INSERT INTO bars VALUES ({values})")
         newest = await newest_minute(pool)
     assert newest is not None
