@@ -18,6 +18,9 @@ STOP_S = 20.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 15.0
 SETTLED_S = 60.0
 """A service that lived for longer died of something new: the next delay is short again."""
+REFUSED = 2
+"""Exit code of a service that does not start like this, however often it is tried."""
+TAIL_BYTES = 64 * 1024
 HOPELESS = 3
 """A service that ends so often before it was ever ready has a reason that waiting does not cure."""
 
@@ -83,7 +86,8 @@ class Supervisor:
         """Return when every replica says that it is ready.
 
         Raises:
-            Refused: one ended again and again, or was not ready in time; the message has its last words.
+            Refused: one refused to start, ended again and again, or was not ready in time; the message has
+                its last words.
         """
         deadline = time.monotonic() + READY_S
         while waiting := [r for r in self.replicas if not r.was_ready]:
@@ -97,7 +101,11 @@ class Supervisor:
             await asyncio.sleep(0.1)
 
     def tick(self) -> list[Replica]:
-        """Notice who ended and start again whose time has come; who was started."""
+        """Notice who ended and start again whose time has come; who was started.
+
+        Raises:
+            Refused: one refused to start; the message is its own.
+        """
         now = time.monotonic()
         for replica in self.replicas:
             if replica.child and not replica.child.alive:
@@ -137,15 +145,27 @@ class Supervisor:
         self._children.forget(child)
         replica.child = None
         replica.ended += 1
+        if child.returncode == REFUSED:
+            raise Refused(self._last_sentence(replica) or self._obituary(replica))
         replica.start_at = now + replica.delay_s
         how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
         again = f"starting it again in {replica.delay_s:g} s"
         self._say(f"{replica.name} ended ({how}); {again}. Its log is {self._log(replica)}.")
         replica.delay_s = min(replica.delay_s * 2, LONGEST_DELAY_S)
 
+    def _last_sentence(self, replica: Replica) -> str:
+        """The last line of the log that is for people; the others are JSON."""
+        lines = reversed(self._tail(replica).splitlines())
+        return next((line.strip() for line in lines if line.strip() and not line.startswith("{")), "")
+
     def _obituary(self, replica: Replica) -> str:
-        words = self._log(replica).read_bytes().decode("utf-8", "replace").strip()[-1_500:]
+        words = self._tail(replica).strip()[-1_500:]
         return f"{replica.name} does not get ready. The end of {self._log(replica)}:\n{words}"
+
+    def _tail(self, replica: Replica) -> str:
+        with self._log(replica).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return log.read().decode("utf-8", "replace")
 
     def _log(self, replica: Replica) -> Path:
         return self._logs / f"{replica.name}.log"
