@@ -1,5 +1,6 @@
 """How commands end when something is wrong: one sentence that says what to do, and an exit code."""
 
+import signal
 from pathlib import Path
 
 import asyncpg
@@ -10,7 +11,7 @@ import typer
 from rollotape.cli import ends
 from rollotape.postgres.pool import unavailable
 from rollotape.settings import Settings
-from support.commands import Environment, environment_of, rollo
+from support.commands import ROLLO, Environment, environment_of, rollo, started
 
 
 @pytest.fixture
@@ -48,6 +49,33 @@ def test_a_login_that_is_rejected_is_a_matter_of_configuration(
     told = rollo({**environment, "ROLLO_DATABASE_URL": elsewhere}, command, where=tmp_path, code=2)
     assert told.stderr.startswith('rollo: PostgreSQL rejects the login: database "nosuch" does not exist')
     assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["import", "a.csv"], ["bridge"]])
+def test_nothing_is_sent_into_a_redis_that_may_evict(
+    environment: Environment, settings: Settings, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("symbol,date,open,high,low,close,volume\nA,2020-01-02,1,1,1,1,1\n")
+    cache = {"ROLLO_REDIS_URL": str(settings.cache_url)}
+    told = rollo({**environment, **cache}, *command, where=tmp_path, code=2)
+    assert told.stderr.startswith("rollo: ROLLO_REDIS_URL names a Redis whose maxmemory-policy is allkeys")
+    assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["import", "a.csv"], ["bridge"], ["bridge", "--source"]])
+def test_who_waits_for_redis_says_so_once(
+    environment: Environment, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("symbol,date,open,high,low,close,volume\nA,2020-01-02,1,1,1,1,1\n")
+    nowhere = "redis://:secret@127.0.0.1:1"
+    away = {} if command[-1] == "--source" else {"ROLLO_REDIS_URL": nowhere}
+    arguments = [*command, nowhere] if command[-1] == "--source" else command
+    with started({**environment, **away}, *ROLLO, *arguments, where=tmp_path) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline() == "waiting for Redis at 127.0.0.1:1 ...\n"
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=20) == 130
+        assert running.stderr.read().startswith("rollo: stopped")
 
 
 async def _fail(error: Exception) -> None:

@@ -1,5 +1,7 @@
 """`rollo bridge`: events of older systems, from their pub/sub channels into the streams."""
 
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +9,7 @@ import typer
 from redis.asyncio import Redis
 
 from rollotape.cli import ends, stack
+from rollotape.cli.waiting import keeps_streams, watched
 from rollotape.postgres import arrivals
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.bridge import CHANNELS, Bridge
@@ -46,9 +49,17 @@ def bridge(
 
 
 async def _bridge(settings: Settings, source: str, heard: list[Bridge]) -> None:
-    async with await open_pool(settings, service="bridge", size=1) as pool:
-        with unavailable("postgres"):
-            partitions = await arrivals.partitions(pool)
+    async with AsyncExitStack() as watches:
+        for url in {settings.redis_url, source}:
+            await watches.enter_async_context(watched(url, partial(typer.echo, err=True)))
+        await keeps_streams(settings.redis_url, give_up_s=float("inf"))
+        async with await open_pool(settings, service="bridge", size=1) as pool:
+            with unavailable("postgres"):
+                partitions = await arrivals.partitions(pool)
+        await _listen(settings, source, heard, partitions)
+
+
+async def _listen(settings: Settings, source: str, heard: list[Bridge], partitions: int) -> None:
     async with Redis.from_url(source) as channels, Redis.from_url(settings.redis_url) as streams:
         heard.append(Bridge(channels, Producer(streams), partitions=partitions))
         await heard[0].run(listening=lambda: typer.echo(f"listening to {', '.join(CHANNELS)}"))

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from rollotape import calendars
 from rollotape.cli import ends
 from rollotape.cli.meters import Meter
+from rollotape.cli.waiting import keeps_streams, watched
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.bars import timeframe as known_timeframe
 from rollotape.events import MAX_FRAME_BARS
@@ -110,7 +111,8 @@ class ImportJob:
         for source in sources:
             if source.layout.ignored:
                 self.meter.note(f"{source.path.name}: columns not read: {', '.join(source.layout.ignored)}")
-        async with _connected(self.settings) as (redis, pool):
+        redis_url = self.settings.redis_url
+        async with watched(redis_url, self.meter.note), _connected(self.settings) as (redis, pool):
             partitions = await arrivals.partitions(pool)
             readers = Readers(redis, partitions, quiet=self._quiet)
             framer = Framer(partitions, self.frame_bars)
@@ -206,6 +208,7 @@ class ImportJob:
 
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[tuple[Redis, asyncpg.Pool]]:
+    await keeps_streams(settings.redis_url)
     pool = await open_pool(settings, service="import", size=2)
     redis = Redis.from_url(settings.redis_url)
     try:
