@@ -123,10 +123,12 @@ def test_the_usual_port_gives_way_to_a_free_one(data_dir: Path) -> None:
             somebody.close()
 
 
-def test_a_service_that_refuses_to_start_ends_the_stack_with_its_sentence(data_dir: Path) -> None:
-    told = rollo("up", "--data", str(data_dir), ROLLO_AUTH="on")
+def test_a_service_that_refuses_to_start_ends_the_stack_with_its_sentence(
+    data_dir: Path, cache_url: str
+) -> None:
+    told = rollo("up", "--data", str(data_dir), ROLLO_REDIS_URL=cache_url)
     assert told.returncode == 2
-    assert "ROLLO_AUTH=on" in told.stderr
+    assert "ROLLO_REDIS_URL names a Redis whose maxmemory-policy is allkeys-lru" in told.stderr
     assert told.stderr.count("\n") == 1
     assert "starting it again" not in told.stdout
     assert mentioning(data_dir) == {}

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import gzip
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from support.waiting import eventually
 NO_OPTIONS = Options()
 HEADER = "symbol,date,open,high,low,close,volume"
 DETECTOR = [sys.executable, "-m", "detector"]
+RS_WORKER = [sys.executable, "-m", "rs_worker"]
 DEFECTIVE = set(
     "AOS BBY BHF CHD CHK DHR ES FTV IP LNT O REGN SPG UA VRTX WRK".split()  # noqa: SIM905 - names to read
 )
@@ -150,6 +152,22 @@ async def test_verify_finds_what_does_not_follow_and_ends_with_1(
     assert "0 differences over 1 symbols" in rollo(
         environment, "verify", "--symbols", "B", where=tmp_path
     ).stdout  # fmt: skip
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_wait_ends_when_strength_is_there_and_says_so_where_nobody_computes_it(
+    settings: Settings, environment: Environment, tmp_path: Path
+) -> None:
+    path = written(tmp_path, bars_of("A", 30) + bars_of("SPY", 30))
+    told = rollo(environment, "import", path, "--wait", where=tmp_path)
+    assert "relative strength is not there yet: no rs-worker is at work" in told.stderr
+    assert "strength" not in told.stdout
+    with started(environment, *RS_WORKER, where=tmp_path):
+        again = rollo(environment, "import", path, "--wait", where=tmp_path)
+        counts = "SELECT (SELECT count(*) FROM dirty_symbols), (SELECT count(*) FROM dirty_dates)"
+        [left] = fetch(settings.database_url, counts)
+    assert tuple(left) == (0, 0)
+    assert re.search(r"^strength  30 dates in \d+\.\d s$", again.stdout, re.MULTILINE)
 
 
 def test_what_nobody_reads_is_said_and_waits_for_a_detector(

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,6 +18,7 @@ from redis.asyncio import Redis
 from rollotape import calendars
 from rollotape.cli import ends
 from rollotape.cli.meters import Meter
+from rollotape.cli.scored import scored
 from rollotape.cli.waiting import keeps_streams, watched
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.bars import timeframe as known_timeframe
@@ -31,6 +33,8 @@ from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
 COUNTED_AT_ONCE = 50_000
+EPOCH = date(1970, 1, 1)
+LEAST_DAY, MOST_DAY = (date.min - EPOCH).days, (date.max - EPOCH).days
 
 
 def import_bars(
@@ -50,7 +54,7 @@ def import_bars(
     frame_bars: Annotated[
         int, typer.Option(min=1, max=MAX_FRAME_BARS, help="Bars sent in one stream entry.")
     ] = 500,
-    wait: Annotated[bool, typer.Option("--wait", help="Until everything sent is derived.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Until events and strength are there.")] = False,
     refused: Annotated[
         Path | None,
         typer.Option(help="Where refused rows and their reasons go. Unless given: <file>.refused.csv, here."),
@@ -127,6 +131,8 @@ class ImportJob:
                     self.waiting = True
                     await self._wait(readers, pool)
                     summary |= await self._outcome(pool, time.monotonic() - began)
+                    if self.importer.sent.has_days:
+                        summary |= await self._strength(pool, began)
         return summary
 
     async def _send(self, sources: Sequence[CsvFile]) -> None:
@@ -191,6 +197,17 @@ class ImportJob:
             "events": await arrivals.events(pool, sorted(sent.symbols)),
         }
 
+    async def _strength(self, pool: asyncpg.Pool, began: float) -> dict[str, Any]:
+        assert self.importer is not None
+        outcome = await scored(pool, self.meter.parts("strength", "dates"))
+        if not outcome.is_done:
+            self.meter.note(f"relative strength is not there yet: {outcome.reason}")
+            return {"strength_dates": None, "strength_seconds": None}
+        seconds, sent = time.monotonic() - began, self.importer.sent
+        with unavailable("postgres"):
+            dates = await arrivals.scored_dates(pool, _day(sent.first_day_s), _day(sent.last_day_s))
+        return {"strength_dates": dates, "strength_seconds": round(seconds, 3)}
+
     def _quiet(self, why: str) -> None:
         self.meter.note(
             f"{why}: nothing has moved for a few seconds. Is a detector running? `rollo up` starts one. "
@@ -218,6 +235,11 @@ async def _connected(settings: Settings) -> AsyncIterator[tuple[Redis, asyncpg.P
         await pool.close()
 
 
+def _day(seconds: float) -> date:
+    """Years that no calendar of ours has are refused as bars, and have no scores."""
+    return EPOCH + timedelta(days=min(max(seconds // 86_400, LEAST_DAY), MOST_DAY))
+
+
 def _in_words(s: dict[str, Any]) -> str:
     where = f" (reasons: {', '.join(s['refused_files'])})" if s["refused_files"] else ""
     lines = [
@@ -231,4 +253,6 @@ def _in_words(s: dict[str, Any]) -> str:
             f"derived   in {s['derived_seconds']:.1f} s, {s['bars_per_second']:,} bars a second end to end",
             f"events    {s['events']:,} of these symbols",
         ]
+    if s.get("strength_dates") is not None:
+        lines.append(f"strength  {s['strength_dates']:,} dates in {s['strength_seconds']:.1f} s")
     return "\n".join(lines)

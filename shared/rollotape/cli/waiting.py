@@ -1,4 +1,4 @@
-"""Redis before and while a producer works: may it keep streams, and does it answer?"""
+"""Redis before and while a producer works: it must keep streams, and while it does not answer we say so."""
 
 import asyncio
 import time

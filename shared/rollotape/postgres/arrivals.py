@@ -1,10 +1,25 @@
 """What a producer asks of the database: where to send, and whether what it sent has been applied and said."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 
 from rollotape.errors import Refused
 from rollotape.postgres.dead_letters import Database
 from rollotape.postgres.sql import queries
+
+ALL = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What of relative strength is still to be done, and whether anybody is there to do it."""
+
+    marks: int
+    dates: int
+    newest_mark: int
+    newest_date: int
+    is_attended: bool
 
 
 async def partitions(database: Database) -> int:
@@ -33,6 +48,20 @@ async def unsaid(database: Database, newest: int) -> bool:
 async def events(database: Database, symbols: Sequence[str]) -> int:
     """How many volume-spread events these symbols have."""
     return int(await database.fetchval(queries("arrivals")["events"], list(symbols)))
+
+
+async def due(database: Database, marks: int | None = None, dates: int | None = None) -> Due:
+    """Of the marks and dates up to these ids, or of all."""
+    row = await database.fetchrow(
+        queries("arrivals")["due"], ALL if marks is None else marks, ALL if dates is None else dates
+    )
+    assert row is not None
+    return Due(**row)
+
+
+async def scored_dates(database: Database, first: date, last: date) -> int:
+    """How many dates of a span have scores."""
+    return int(await database.fetchval(queries("arrivals")["scored_dates"], first, last))
 
 
 async def sample(database: Database, count: int) -> list[str]:

@@ -15,3 +15,17 @@ SELECT count(*) FROM vsa_events WHERE symbol = ANY($1::text[])
 -- name: sample
 -- Some symbols by chance, to check a part of a large installation.
 SELECT symbol FROM symbol_state ORDER BY random() LIMIT $1
+
+-- name: due
+-- Of the marks up to $1 and the dates up to $2: what of relative strength is still to be done. A mark becomes
+-- dates, and a date goes away with its scores, in one transaction each.
+SELECT (SELECT count(*) FROM dirty_symbols WHERE timeframe = '1d' AND id <= $1::bigint) AS marks,
+       (SELECT count(DISTINCT as_of) FROM dirty_dates WHERE id <= $2::bigint) AS dates,
+       (SELECT coalesce(max(id), 0) FROM dirty_symbols WHERE timeframe = '1d') AS newest_mark,
+       (SELECT coalesce(max(id), 0) FROM dirty_dates) AS newest_date,
+       EXISTS (SELECT FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'rollo-rs-worker') AS is_attended
+
+-- name: scored_dates
+SELECT count(*) FROM rs_dates d
+WHERE d.as_of BETWEEN $1 AND $2 AND EXISTS (SELECT FROM rs_scores s WHERE s.as_of = d.as_of)

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from rollotape.streams.partitions import stream_name
 from rollotape.streams.position import Position, finished, lost, positions
 
 GROUP = "detector"
+DAILY = "1d"
 AHEAD_BARS = 200_000
 """A fast producer pauses when this many bars wait: streams live in memory and are never evicted."""
 QUIET_S = 5.0
@@ -43,6 +45,13 @@ class Sent:
     """Rows that the stream will refuse, judged by its own rules before they were sent."""
     entries: dict[str, list[str]] = field(default_factory=dict)
     symbols: set[str] = field(default_factory=set)
+    first_day_s: float = math.inf
+    last_day_s: float = -math.inf
+    """Seconds since 1970 of the first and the last daily bar, of which relative strength comes."""
+
+    @property
+    def has_days(self) -> bool:
+        return self.first_day_s <= self.last_day_s
 
     @property
     def entry_count(self) -> int:
@@ -118,6 +127,9 @@ class Importer:
         messages: list[Message] = []
         for columns in block.columns:
             self.sent.symbols.update(columns.bars.symbol)
+            if columns.bars.timeframe == DAILY and columns.seconds:
+                self.sent.first_day_s = min(self.sent.first_day_s, min(columns.seconds))
+                self.sent.last_day_s = max(self.sent.last_day_s, max(columns.seconds))
             messages += self._framer.add(columns.bars)
         return messages + [(self._framer.stream_of(odd.symbol), odd.payload) for odd in block.odd]
 
