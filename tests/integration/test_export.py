@@ -130,7 +130,7 @@ def test_what_is_no_file_is_written_into_and_not_replaced(settings: Settings, tm
     insert_bar(settings, "A", "2020-01-03T00:00:00Z")
     fifo = tmp_path / "pipe"
     os.mkfifo(fifo)
-    command_line = [*ROLLO, "export", "bars", "--out", fifo]
+    command_line: list[str | Path] = [*ROLLO, "export", "bars", "--out", fifo]
     with started(environment_of(settings), *command_line, where=tmp_path) as command:
         with fifo.open() as reader:
             assert reader.read().splitlines()[0] == BARS
