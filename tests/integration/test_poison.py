@@ -113,8 +113,8 @@ async def test_each_kind_of_poison_becomes_one_dead_letter_and_its_neighbours_ar
         assert letter["stream"] == STREAM
         assert bytes(letter["payload"]) == (payload or b""), kind
         told: dict[str, str] = {}
-        for name, reason in zip(letter["fields"], letter["reasons"], strict=True):
-            told[name] = f"{told.get(name, '')}; {reason}"  # one field may break several rules
+        for name, why in zip(letter["fields"], letter["reasons"], strict=True):
+            told[name] = f"{told.get(name, '')}; {why}"  # one field may break several rules
         assert re.search(reason, told.get(field, "-")), (kind, told)
 
 

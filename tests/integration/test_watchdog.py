@@ -32,7 +32,7 @@ async def test_a_stale_transaction_of_a_worker_is_ended_and_its_locks_are_free(
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL lock_timeout = '5s'")
         await connection.execute("LOCK TABLE symbol_state IN SHARE ROW EXCLUSIVE MODE")
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         await stuck.execute("COMMIT")
     stuck.terminate()
 

@@ -13,7 +13,11 @@ from rollotape.postgres import keys as stored
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Make, list and revoke API keys.\n\nExample: rollo key create --scope read --name kitchen",
+)
 
 DataOption = Annotated[Path | None, typer.Option(help="Directory of the running stack.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
