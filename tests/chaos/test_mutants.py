@@ -11,15 +11,17 @@ from support.workers import forks
 
 pytestmark = pytest.mark.chaos
 
-SEEDS = (201, 202, 203)
+SEEDS = (201, 202, 203, 204, 205, 206, 207, 208)
+"""As many chances as it takes: where a race goes is not ours to say, and one broken run is enough."""
 DRAIN_S = 30.0
 SYMPTOMS = {
-    "ack_before_commit": "bars: ",
-    "no_version_check": "verify: ",
-    "no_revision_guard": "bars: ",
-    "no_outbox": "what was said: ",
-    "group_at_end": "bars: ",
+    "ack_before_commit": ("bars: ",),
+    "no_version_check": ("verify: ", "one fact and version, two contents: ", "vsa_events: "),
+    "no_revision_guard": ("bars: ",),
+    "no_outbox": ("what was said: ",),
+    "group_at_end": ("bars: ",),
 }
+"""What a run may say that meets the bug: any other complaint would be about something else."""
 assert SYMPTOMS.keys() == mutants.BUGS.keys()
 
 
@@ -33,13 +35,13 @@ def plan(seed: int) -> Plan:
     return Plan(seed, workers=2, batch_entries=25, faults=faults, everyone_owns=True, symbols=5)
 
 
-@pytest.mark.parametrize(("bug", "symptom"), SYMPTOMS.items())
-async def test_a_planted_bug_is_noticed(place: Place, bug: str, symptom: str, tally: Hits) -> None:
+@pytest.mark.parametrize("bug", SYMPTOMS)
+async def test_a_planted_bug_is_noticed(place: Place, bug: str, tally: Hits) -> None:
     for seed in SEEDS:
         try:
             await run(plan(seed), place, forks("eager_sweep", "everyone_owns", bug), tally, drain_s=DRAIN_S)
         except Broken as broken:
-            assert symptom in str(broken)
+            assert any(symptom in str(broken) for symptom in SYMPTOMS[bug]), broken
             return
     pytest.fail(f"{bug} came through {len(SEEDS)} runs")
 
