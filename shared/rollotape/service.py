@@ -33,7 +33,7 @@ from rollotape.errors import Refused, Unavailable
 from rollotape.health import Health, make_app, serve
 from rollotape.postgres.floors import Floors
 from rollotape.postgres.leases import Leases
-from rollotape.postgres.pool import open_pool
+from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.postgres.watchdog import end_stale_transactions
 from rollotape.settings import Settings
 from rollotape.streams.backoff import Backoff, is_outage
@@ -299,7 +299,7 @@ async def _pool(
 
 async def _installed(pool: "asyncpg.Pool[Any]") -> int:
     """P of this installation."""
-    with suppress(asyncpg.UndefinedTableError):
+    with unavailable("postgres"), suppress(asyncpg.UndefinedTableError):
         partitions: int | None = await pool.fetchval("SELECT partitions FROM installation")
         if partitions is not None:
             return partitions

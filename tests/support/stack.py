@@ -245,7 +245,7 @@ class Stack:
             *(await self._unverified() if recomputed else []),
             *await self._unaccounted(),
             *await self._letters(expected.refused, resent=resent),
-            *(f"{w.name}: {line[:2000]}" for w in self.workers for line in w.errors()),
+            *(f"{w.name}: {line[:300]} ... {line[-900:]}" for w in self.workers for line in w.errors()),
         ]
         if found:
             raise Broken("\n".join(found))

@@ -17,6 +17,7 @@ OUTAGES: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,  # met on a connection that PostgreSQL has ended and that is not closed yet
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,  # shutdown, crash, statement timeout, terminated by the watchdog
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure
