@@ -139,6 +139,7 @@ class Storm:
         return bool(streams) and (await self.stack.standing(streams)).pending > 0
 
     async def _keep_busy(self, fault: Fault) -> None:
+        self.stack.check_alive()
         if not (await self.stack.standing()).waiting and not await self.send(CHUNK):
             raise Broken(f"the feed ended before {fault} could hit anything: {self.stack.last_words()}")
 

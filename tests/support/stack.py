@@ -170,8 +170,14 @@ class Stack:
         query = "SELECT partition FROM leases WHERE owner LIKE $1 || '-%' ORDER BY partition"
         return [f"bars.{row[0]}" for row in await self._fetch(query, worker.name)]
 
+    def check_alive(self) -> None:
+        """Nobody but us may end a worker."""
+        if ended := {w.name: code for w in self.workers if (code := w.ended()) is not None and w.running}:
+            raise Broken(f"workers ended by themselves: {ended}; {self.last_words()}")
+
     async def drained(self) -> bool:
         """Whether everything sent is acknowledged and everything committed is said."""
+        self.check_alive()
         try:
             waits = await self.standing()
             unsaid = await self._fetchval("SELECT count(*) FROM outbox")
