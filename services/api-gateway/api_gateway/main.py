@@ -73,7 +73,7 @@ class _Server(uvicorn.Server):
     """uvicorn's, which lets go of those who listen to streams before it waits for everybody to end."""
 
     def __init__(self, app: FastAPI) -> None:
-        super().__init__(_config(app))
+        super().__init__(config(app))
         self._tail = app.state.servers.tail
         self._loop = asyncio.get_running_loop()
 
@@ -82,7 +82,8 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _config(app: FastAPI) -> uvicorn.Config:
+def config(app: Any) -> uvicorn.Config:
+    """The server around an application, the gateway's or another one that is to be compared with it."""
     return uvicorn.Config(
         app,
         http=StrictH11,
