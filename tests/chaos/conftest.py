@@ -11,6 +11,8 @@ from support.folders import open_folder
 from support.runs import Hits, Place
 
 HISTORY_SEED = 1
+DAYS = 265
+"""Enough for the longest measures of strength, and few enough for a quick run."""
 TALLY = pytest.StashKey[list[str]]()
 
 
@@ -64,4 +66,4 @@ def _history(request: pytest.FixtureRequest) -> list[feeds.Bar]:
         market: Path | None = request.getfixturevalue("shared_data")
     except pytest.skip.Exception:
         market = None
-    return feeds.sound(feeds.history(market, HISTORY_SEED, symbols=32))
+    return feeds.sound(feeds.market(market, HISTORY_SEED, members=8, days=DAYS))

@@ -10,7 +10,7 @@ from support import feeds
 from support.folders import open_folder
 from support.gates import Gate, Point, Trap
 from support.runs import Hits, Place, database
-from support.stack import Stack
+from support.stack import Crew, Stack
 from support.workers import programs
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("whole")]
@@ -30,7 +30,7 @@ async def test_a_worker_that_stands_still_delays_the_others_by_a_minute_at_most(
     with database(place) as name, open_folder() as folder:
         stack = Stack(lambda: place.servers.urls, name, folder)
         stack.listener.start()
-        async with stack.running(programs(place.servers.children), 2, gated=True):
+        async with stack.running(programs(place.servers.children), Crew(2), gated=True):
             go_on = asyncio.Event()
             stopped_at = await _stop_one(stack, point, messages[:1_000], go_on)
             await stack.send(messages[1_000:])

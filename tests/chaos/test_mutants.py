@@ -6,7 +6,7 @@ from support import mutants
 from support.faults import Fault
 from support.gates import Point
 from support.runs import Hits, Place, Plan, run
-from support.stack import Broken
+from support.stack import Broken, Crew
 from support.workers import forks
 
 pytestmark = pytest.mark.chaos
@@ -33,7 +33,7 @@ assert CAUGHT.keys() == mutants.BUGS.keys()
 
 def plan(seed: int, faults: tuple[Fault, ...]) -> Plan:
     """Two workers, both of which own everything, on few symbols: as many races as there can be."""
-    return Plan(seed, workers=2, batch_entries=25, faults=faults, everyone_owns=True, symbols=5)
+    return Plan(seed, crew=Crew(2), batch_entries=25, faults=faults, everyone_owns=True, symbols=5)
 
 
 @pytest.mark.parametrize("bug", CAUGHT)

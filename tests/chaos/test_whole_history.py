@@ -10,7 +10,7 @@ from support import feeds
 from support.feeds import Expected
 from support.folders import open_folder
 from support.runs import Hits, Place, database
-from support.stack import Stack
+from support.stack import Crew, Stack
 from support.workers import programs
 
 pytestmark = pytest.mark.chaos
@@ -49,7 +49,7 @@ async def test_five_years_in_any_order_end_in_the_same_bytes(
     took: dict[str, float] = {}
     with database(place) as name, open_folder() as folder:
         stack = Stack(lambda: place.servers.urls, name, folder)
-        async with stack.running(programs(place.servers.children), detectors):
+        async with stack.running(programs(place.servers.children), Crew(detectors)):
             for order in orders:
                 rng = Random(order)
                 sent = feeds.ORDERS[order](history, rng)

@@ -10,7 +10,7 @@ from rollotape.embedded import Children, Urls
 from support import databases, feeds
 from support.feeds import Bar
 from support.folders import open_folder
-from support.stack import Stack
+from support.stack import Crew, Stack
 from support.workers import programs
 
 SEED = 20_180_207
@@ -39,7 +39,7 @@ async def stack(
         databases.copy_of(template, servers.database_url) as url,
     ):
         stack = Stack(lambda: servers, url.rpartition("/")[2], folder)
-        async with stack.running(programs(children), request.param, batch_entries=250):
+        async with stack.running(programs(children), Crew(request.param), batch_entries=250):
             yield stack
 
 

@@ -14,7 +14,7 @@ from rollotape.embedded import Children, Urls
 from support import databases, feeds
 from support.feeds import Bar, expected, singles
 from support.folders import open_folder
-from support.stack import Stack
+from support.stack import Crew, Stack
 from support.workers import Starter, forks, programs
 
 SYMBOL = "GOOD"
@@ -93,7 +93,7 @@ async def test_each_kind_of_poison_becomes_one_dead_letter_and_its_neighbours_ar
     before, between, after = good[:60], good[60:160], good[160:]
     places: dict[str, str] = {}
     stack.listener.start()
-    async with stack.running(program, 1, batch_entries=40):
+    async with stack.running(program, Crew(1), batch_entries=40):
         await stack.send(before)
         for n, (kind, (payload, _, _)) in enumerate(POISON.items()):
             await stack.send(between[n * 5 : n * 5 + 5])
@@ -124,15 +124,14 @@ async def test_a_bar_that_meets_a_bug_is_buried_as_a_defect_and_its_neighbours_a
     good = singles(neighbours)
     bar = singles([neighbours[0]._replace(symbol="THIRTEEN")])[0][1]
     stack.listener.start()
-    async with stack.running(forks("fails_on_thirteen"), 1, batch_entries=40):
+    async with stack.running(forks("fails_on_thirteen"), Crew(1), batch_entries=40):
         await stack.send(good[:100])
         place = await stack.plant(STREAM, bar)
         await stack.send(good[100:])
         await stack.drain(60)
         await stack.stop()
 
-    bars, _ = await stack.exports()
-    assert bars == expected(neighbours).bars
+    assert (await stack.exports("bars"))["bars"] == expected(neighbours).bars
     [(entry_id, letter)] = (await _letters(stack)).items()
     assert (entry_id, bytes(letter["payload"])) == (place, bar)
     assert (letter["fields"], letter["reasons"]) == (["defect"], ["ZeroDivisionError: thirteen"])

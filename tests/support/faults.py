@@ -10,8 +10,8 @@ from random import Random
 
 from rollotape.embedded import Servers
 from support.feeds import Message
-from support.gates import Point, Trap
-from support.stack import STREAMS, Broken, Stack
+from support.gates import POINTS, Point, Trap
+from support.stack import STREAMS, UPDATES, Broken, Crew, Stack, Standing
 from support.waiting import eventually
 from support.workers import Worker
 
@@ -29,48 +29,69 @@ assert PAUSE_S > LEASE_S > CLAIM_MS / 1_000
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens (`acts`, in this order) at a point of some batch; at any moment of one if None."""
+    """What happens (`acts`, in this order) at a point of some batch; at any moment of one if None.
+
+    The batch is one of a worker of the service `of`, and that worker is the one who is hurt.
+    """
 
     acts: tuple[str, ...]
     at: Point | None = None
     skip: int = 0
+    of: str = "detector"
 
     def __str__(self) -> str:
-        return f"{'+'.join(self.acts)}@{self.at or 'any'}/{self.skip}"
+        whom = "" if self.of == "detector" else f"{self.of}."
+        return f"{'+'.join(self.acts)}@{whom}{self.at or 'any'}/{self.skip}"
 
 
 KILL = ("kill",)
 PAUSE = ("pause",)
 KINDS: tuple[tuple[tuple[str, ...], tuple[Point | None, ...]], ...] = (
     (KILL, (None, *Point)),
-    (PAUSE, (None, Point.READ, Point.GATHERED, Point.COMMITTING, Point.SAYING, Point.ACKNOWLEDGING)),
-    (("cut",), (Point.READ, Point.COMMITTED, Point.SAID, Point.ACKNOWLEDGED)),
-    (("redis",), (None, Point.READ, Point.COMMITTED, Point.SAYING, Point.SAID, Point.ACKNOWLEDGING)),
-    (("postgres",), (None, Point.GATHERED, Point.COMMITTING, Point.COMMITTED, Point.SAID)),
-    (("postmaster",), (None, Point.COMMITTING)),
-    (("backend",), (None, Point.GATHERED, Point.COMMITTED)),
-    (("redis", "kill"), (Point.COMMITTED, Point.SAYING)),
-    (("postgres", "kill"), (Point.COMMITTING, Point.COMMITTED)),
-    (("kill all",), (None, Point.COMMITTED, Point.SAYING)),
-    (("redis", "postgres", "kill all"), (None, Point.COMMITTED)),
-)
+    (
+        PAUSE,
+        (
+            None, Point.READ, Point.GATHERED, Point.COMMITTING, Point.SAYING, Point.ACKNOWLEDGING,
+            Point.CHANGING, Point.CHANGED,
+        ),
+    ),
+    (("cut",), (Point.READ, Point.COMMITTED, Point.SAID, Point.ACKNOWLEDGED, Point.CHANGED)),
+    (
+        ("redis",),
+        (None, Point.READ, Point.COMMITTED, Point.SAYING, Point.SAID, Point.ACKNOWLEDGING, Point.CHANGED),
+    ),
+    (("postgres",), (None, Point.GATHERED, Point.COMMITTING, Point.COMMITTED, Point.SAID, Point.CHANGING)),
+    (("postmaster",), (None, Point.COMMITTING, Point.CHANGED)),
+    (("backend",), (None, Point.GATHERED, Point.COMMITTED, Point.CHANGING)),
+    (("redis", "kill"), (Point.COMMITTED, Point.SAYING, Point.CHANGING)),
+    (("postgres", "kill"), (Point.COMMITTING, Point.COMMITTED, Point.CHANGED)),
+    (("kill all",), (None, Point.COMMITTED, Point.SAYING, Point.CHANGED)),
+    (("redis", "postgres", "kill all"), (None, Point.COMMITTED, Point.CHANGED)),
+)  # fmt: skip
 """Every kind of fault with the points at which it is of interest."""
+SHARES = {"detector": 2, "rs-worker": 2, "cache-builder": 1}
+"""How often a fault concerns a worker of each service."""
 
 
-def draw(rng: Random, count: int) -> list[Fault]:
+def draw(rng: Random, count: int, crew: Crew) -> list[Fault]:
     """So many faults, each of another kind as long as there are kinds left."""
     kinds = [kind for _ in range(-(-count // len(KINDS))) for kind in rng.sample(KINDS, len(KINDS))]
-    return [Fault(acts, rng.choice(points), rng.randrange(4)) for acts, points in kinds[:count]]
+    services = sorted({service for service, _ in crew.members()})
+    found = []
+    for acts, points in kinds[:count]:
+        [of] = rng.choices(services, [SHARES[s] for s in services])
+        at = rng.choice([point for point in points if point is None or point in POINTS[of]])
+        found.append(Fault(acts, at, rng.randrange(4 if of == "detector" else 2), of))
+    return found
 
 
 @dataclass(slots=True)
 class Hit:
-    """A fault, and what it met: entries that waited, and the commits until then."""
+    """A fault, and what it met: what waited, and the commits until then."""
 
     fault: Fault
     worker: str
-    pending: int
-    unread: int
+    standing: Standing
     commits: int
 
 
@@ -87,7 +108,7 @@ class Storm:
     hits: list[Hit] = field(default_factory=list)
 
     async def rage(self, faults: Sequence[Fault]) -> None:
-        """Bring every fault upon work in progress, then send what is left of the feed."""
+        """Bring every fault upon work in progress."""
         for fault in faults:
             try:
                 async with asyncio.timeout(HIT_S + PAUSE_S):
@@ -96,7 +117,6 @@ class Storm:
                 waits = await self.stack.standing()
                 raise Broken(f"{fault} did not come about; {waits}; {self.stack.last_words()}") from None
             await self._restore()
-        await self.send(None)
 
     async def send(self, count: int | None) -> int:
         """Send the next messages of the feed, all that are left if None; how many it were."""
@@ -111,7 +131,7 @@ class Storm:
             skip=fault.skip,
             drop="pause" not in fault.acts,
         )
-        self.stack.set_trap(trap)
+        self.stack.set_trap(trap, fault.of)
         try:
             while not trap.over.done():
                 if not trap.sprung:
@@ -122,20 +142,25 @@ class Storm:
             self.stack.set_trap(None)
 
     async def _at_any_moment(self, fault: Fault) -> None:
-        """Stop a worker and look whether it holds entries; if not, let it go on and look again."""
+        """Stop a worker and look whether it is at work; if not, let it go on and look again."""
         while True:
             await self._keep_busy(fault)
-            worker = self.rng.choice(self.stack.workers)
+            worker = self.rng.choice([w for w in self.stack.workers if w.service == fault.of])
             worker.pause()
-            if await self._holds_entries(worker):
+            if await self._is_at_work(worker):
                 if not {"kill", "pause"} & set(fault.acts):
                     worker.resume()
                 return await self._act(fault, worker)
             worker.resume()
             await asyncio.sleep(self.rng.uniform(0, 0.02))
 
-    async def _holds_entries(self, worker: Worker) -> bool:
-        streams = await self.stack.held_by(worker) if self.leased else STREAMS
+    async def _is_at_work(self, worker: Worker) -> bool:
+        """Whether it holds entries; of an rs-worker, whether there is anything to do for it."""
+        if worker.service == "rs-worker":
+            return await self.stack.dates_due() > 0
+        streams = await self.stack.held_by(worker)
+        if not self.leased:
+            streams = STREAMS if worker.service == "detector" else [UPDATES]
         return bool(streams) and (await self.stack.standing(streams)).pending > 0
 
     async def _keep_busy(self, fault: Fault) -> None:
@@ -146,10 +171,8 @@ class Storm:
     async def _act(self, fault: Fault, worker: Worker) -> None:
         """Note what is hit, then hit it."""
         standing = await self.stack.standing()
-        if not standing.waiting:
-            raise Broken(f"{fault} hits nothing: no entry waits")
         commits = await self.stack.commits()
-        self.hits.append(Hit(fault, worker.name, standing.pending, standing.unread, commits))
+        self.hits.append(Hit(fault, worker.name, standing, commits))
         for act in fault.acts:
             await self._do(act, worker)
 
@@ -172,7 +195,7 @@ class Storm:
                 os.kill(self.servers.pids["postgres"], signal.SIGKILL)
                 await eventually(self._postgres_ended, what="the end of the postmaster")
             case "backend":  # the others are ended by the first one, which recovers
-                os.kill(await self.stack.some_backend(), signal.SIGKILL)
+                os.kill(await self.stack.some_backend(worker.service), signal.SIGKILL)
             case _:
                 raise ValueError(act)
 

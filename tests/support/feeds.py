@@ -21,11 +21,16 @@ import orjson
 from rollotape import calendars
 from rollotape.domain import bars as domain
 from rollotape.domain.analysis import Analysis, Window, analyse, settle
+from rollotape.seed import sectors as listings
 from rollotape.streams.partitions import partition_of, stream_name
 
 PARTITIONS = 16
 LATE = RESTATED = 0.01
 MOST_IN_A_FRAME = 60
+SECTORS = ("Energy", "Industrials", "Information Technology")
+BENCHMARKS = ("SPY", "QQQ", "XLE", "XLI", "XLK")
+UNLISTED = "WYNN"
+"""A stock of which the sectors of a new installation know nothing."""
 EXTREMES = (0.02, 0.05, 0.4, 2.0, 4.0)
 """Factors on spread or volume that make volume-spread events of made-up bars."""
 
@@ -127,10 +132,33 @@ def history(market: Path | None, seed: int, *, symbols: int) -> list[Bar]:
     return days + minutes(market / "bars_intraday.csv.gz", seed, symbols=few, bars=400)
 
 
-def some(bars: Bars, rng: Random, *, symbols: int) -> list[Bar]:
-    """The bars of some symbols."""
-    names = sorted({b.symbol for b in bars})
-    chosen = set(rng.sample(names, min(symbols, len(names))))
+def market(data: Path | None, seed: int, *, members: int, days: int) -> list[Bar]:
+    """Days of so many stocks of some sectors, their funds, SPY and QQQ, all of the same time; some minutes.
+
+    Real ones, bad rows included, where there is market data.
+    """
+    rng = Random(seed)
+    stocks = [s for sector in SECTORS for s in rng.sample(_members(sector), members)]
+    names = [*stocks, UNLISTED, *BENCHMARKS]
+    if data is None:
+        times = _weekdays(datetime(2021, 1, 4, tzinfo=UTC), days)
+        found = [bar for name in names for bar in _wander(name, "1d", times, rng)]
+        return found + made_up_minutes(seed, symbols=3, bars=250)
+    whole = daily(data / "bars_daily_sp500.csv.gz", names) + daily(data / "bars_daily_etf.csv.gz", names)
+    times = sorted({b.ts for b in whole if b.symbol == UNLISTED})
+    first = rng.randrange(len(times) - days)
+    found = [b for b in whole if times[first] <= b.ts < times[first + days]]
+    return found + minutes(data / "bars_intraday.csv.gz", seed, symbols=3, bars=250)
+
+
+def _members(sector: str) -> list[str]:
+    return sorted(symbol for symbol, _, of, _, kind in listings() if of == sector and kind == "stock")
+
+
+def some(bars: Bars, rng: Random, *, symbols: int, always: Sequence[str] = ()) -> list[Bar]:
+    """The bars of some symbols by chance, and of others in any case."""
+    names = sorted({b.symbol for b in bars}.difference(always))
+    chosen = {*rng.sample(names, min(symbols, len(names))), *always}
     return [b for b in bars if b.symbol in chosen]
 
 

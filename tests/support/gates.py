@@ -9,11 +9,22 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum, auto
+from hashlib import sha1
 from urllib.parse import urlsplit
+
+from rollotape.cache import scripts
 
 CHUNK = 1 << 16
 
-_LOCK = re.compile(rb"(__asyncpg_stmt_\w+__)\0[^\0]*symbol_state[^\0]*FOR UPDATE")
+_BEGINS = {
+    "detector": re.compile(rb"(__asyncpg_stmt_\w+__)\0[^\0]*symbol_state[^\0]*FOR UPDATE"),
+    "rs-worker": re.compile(rb"(__asyncpg_stmt_\w+__)\0[^\0]*FROM rs_scores WHERE as_of = ANY"),
+}
+"""The statement before which all is gathered: the lock on symbols, or the last look at what is stored."""
+_TURN = b"rollo-read-model-patterns"
+"""What the lock of a cache-builder is named after."""
+_CHANGES_MODEL = tuple(sha1(text.encode()).hexdigest().encode() for text in (scripts.APPLY, scripts.SWAP))
+"""By these names Redis knows the scripts that change the read model."""
 
 
 class Point(StrEnum):
@@ -22,7 +33,8 @@ class Point(StrEnum):
     READ = auto()
     """The entries were given out; the worker has not seen them."""
     GATHERED = auto()
-    """Everything is decided; nothing is locked, so what was gathered may become stale."""
+    """A detector has decided and locked nothing, so what it gathered may become stale. An rs-worker has taken
+    its dates away and read the closes; a cache-builder is about to take its turn."""
     COPYING = auto()
     """Locked, and PostgreSQL waits for the rows of a statement that has begun."""
     COMMITTING = auto()
@@ -37,9 +49,24 @@ class Point(StrEnum):
     """Committed and said; the entries will come again."""
     ACKNOWLEDGED = auto()
     """The worker does not know it."""
+    CHANGING = auto()
+    """The rows are read, and the read model is about to be made of them."""
+    CHANGED = auto()
+    """The worker does not know it, and still has its turn."""
 
 
-DONE = frozenset({Point.COPYING, Point.COMMITTED, Point.SAID, Point.ACKNOWLEDGED})
+POINTS = {
+    "detector": frozenset(Point) - {Point.CHANGING, Point.CHANGED},
+    "rs-worker": frozenset(
+        {Point.GATHERED, Point.COPYING, Point.COMMITTING, Point.COMMITTED, Point.SAYING, Point.SAID}
+    ),
+    "cache-builder": frozenset(
+        {Point.READ, Point.GATHERED, Point.CHANGING, Point.CHANGED, Point.ACKNOWLEDGING, Point.ACKNOWLEDGED}
+    ),
+}
+"""Those that a worker of each service comes to."""
+
+DONE = frozenset({Point.COPYING, Point.COMMITTED, Point.SAID, Point.ACKNOWLEDGED, Point.CHANGED})
 """Points at which the server has done what it was asked, and the worker still waits for the answer."""
 
 
@@ -87,7 +114,8 @@ class Trap:
 class Gate:
     """Listens on a port of its own for one worker, and leads to one server wherever that is now."""
 
-    def __init__(self, worker: str, kind: str, server_url: Callable[[], str]) -> None:
+    def __init__(self, service: str, worker: str, kind: str, server_url: Callable[[], str]) -> None:
+        self.service = service
         self.worker = worker
         self.kind = kind
         self.trap: Trap | None = None
@@ -157,7 +185,8 @@ class _Passage:
         self._gate = gate
         self._reader, self._writer = reader, writer
         self._server_reader, self._server_writer = server_reader, server_writer
-        self._lock_statement: bytes | None = None
+        self._begins = _BEGINS.get(gate.service)
+        self._beginning: bytes | None = None
         self._locked = False
         self._awaited: Trap | None = None
 
@@ -199,13 +228,17 @@ class _Passage:
             points |= {Point.SAYING, Point.SAID}
         if b"$4\r\nXACK\r\n" in data:
             points |= {Point.ACKNOWLEDGING, Point.ACKNOWLEDGED}
+        if b"EVALSHA\r\n" in data and any(name in data for name in _CHANGES_MODEL):
+            points |= {Point.CHANGING, Point.CHANGED}
         return points
 
     def _of_postgres(self, data: bytes) -> set[Point]:
         """A statement is prepared under a name, and from then on executed by it."""
-        if prepared := _LOCK.search(data):
-            self._lock_statement = prepared[1] + b"\0"
-        elif self._lock_statement and self._lock_statement in data:
+        if _TURN in data:
+            return {Point.GATHERED}
+        if self._begins and (prepared := self._begins.search(data)):
+            self._beginning = prepared[1] + b"\0"
+        elif self._beginning and self._beginning in data:
             self._locked = True
             return {Point.GATHERED}
         if self._locked and data.startswith(b"Q") and b"COPY " in data:

@@ -1,7 +1,7 @@
-"""Detectors with something changed, as functions for a forked process: five bugs, and two conditions.
+"""Workers with something changed, as functions for a forked process: bugs, and conditions.
 
 The bugs are those that a reader would not see: each leaves every ordinary run right, and the chaos tests
-must notice it. The conditions are no bugs: whatever holds for a detector must hold under them, too.
+must notice it. The conditions are no bugs: whatever holds for a worker must hold under them, too.
 """
 
 import asyncio
@@ -15,7 +15,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import cache_builder.main
 import detector.main
+import rs_worker.main
 from detector.handlers import ApplyBars
 from rollotape import calendars, service
 from rollotape.domain import bars as domain
@@ -30,12 +32,20 @@ from rollotape.streams import leases
 from rollotape.streams.attempts import Attempts
 from rollotape.streams.entries import Entry
 from rollotape.streams.subscriber import PartitionSubscriber
+from rs_worker import handlers as scoring
 
 calendars.sessions()  # this module is preloaded by the process that forks: a second spared in every fork
 
 
-def run(changes: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """Be a detector with these changes until told to stop, or until the tests have gone."""
+SERVICES = {
+    "detector": detector.main.run,
+    "rs-worker": rs_worker.main.run,
+    "cache-builder": cache_builder.main.run,
+}
+
+
+def run(service: str, changes: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    """Be a worker with these changes until told to stop, or until the tests have gone."""
     Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(environment)
     with log.open("ab", buffering=0) as file:
@@ -43,7 +53,7 @@ def run(changes: Sequence[str], environment: Mapping[str, str], log: Path) -> No
         os.dup2(file.fileno(), 2)
     for change in changes:
         {**BUGS, **CONDITIONS}[change]()
-    detector.main.run()
+    SERVICES[service]()
 
 
 def _end_with_parent() -> None:
@@ -140,8 +150,14 @@ def everyone_owns() -> None:
 
 def eager_sweep() -> None:
     """The sweep looks often and early, so that a run need not wait for it."""
-    detector.main.SWEEP_EVERY_S = 0.3
-    detector.main.UNSAID_S = 1.0
+    detector.main.SWEEP_EVERY_S = rs_worker.main.SWEEP_EVERY_S = 0.3
+    detector.main.UNSAID_S = rs_worker.main.UNSAID_S = 1.0
+
+
+def small_blocks() -> None:
+    """Strength is worked off in small steps that begin at once: more moments to be hit at."""
+    scoring.ROWS_AT_ONCE = 1_000
+    scoring.QUIET_S = 0.05
 
 
 def fails_on_thirteen() -> None:
@@ -188,5 +204,5 @@ BUGS: Mapping[str, Callable[[], None]] = {
     f.__name__: f for f in (ack_before_commit, no_version_check, no_revision_guard, no_outbox, group_at_end)
 }
 CONDITIONS: Mapping[str, Callable[[], None]] = {
-    f.__name__: f for f in (everyone_owns, eager_sweep, fails_on_thirteen, talkative)
+    f.__name__: f for f in (everyone_owns, eager_sweep, small_blocks, fails_on_thirteen, talkative)
 }

@@ -8,17 +8,20 @@ from random import Random
 
 import redis
 
+from rollotape.domain.sectors import Listing
 from rollotape.embedded import Servers
-from support import databases, faults, feeds
+from support import calm, databases, faults, feeds, pattern_feeds
 from support.faults import CLAIM_MS, LEASE_S, Fault, Hit, Storm
 from support.feeds import Bar, Message
 from support.folders import open_folder
-from support.stack import Broken, Stack
+from support.stack import Broken, Crew, Stack
 from support.workers import Starter
 
 BEFOREHAND = 100
 """Messages sent before the first worker starts: nobody may take the end of a stream for its beginning."""
 DRAIN_S = 120.0
+LIVES = 150
+"""Patterns that a run is told of."""
 POISON = (
     b"{",
     b"null",
@@ -26,6 +29,7 @@ POISON = (
     b'{"version":1,"symbol":"PLANTED","timeframe":"1d","ts":"2020-01-06T00:00:00Z","open":1,"high":1,'
     b'"low":2,"close":1,"volume":1}',
 )
+ALL_POISON = frozenset((*POISON, *pattern_feeds.POISON))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +37,22 @@ class Plan:
     """Everything that a run decides by chance. `trimmed`: the janitor works close behind the workers."""
 
     seed: int
-    workers: int
+    crew: Crew
     batch_entries: int
     faults: tuple[Fault, ...]
     everyone_owns: bool = False
     trimmed: bool = False
-    symbols: int = 16
+    symbols: int = 12
 
     @classmethod
     def draw(cls, seed: int, *, count: int) -> "Plan":
         rng = Random(f"plan {seed}")
+        crew = Crew(rng.choice((1, 2, 2, 3)), rng.choice((1, 1, 2)), rng.choice((1, 1, 2)))
         return cls(
             seed,
-            workers=rng.choice((1, 2, 2, 3)),
+            crew,
             batch_entries=rng.choice((10, 25, 60)),
-            faults=tuple(faults.draw(rng, count)),
+            faults=tuple(faults.draw(rng, count, crew)),
             everyone_owns=rng.random() < 0.2,
             trimmed=rng.random() < 0.3,
         )
@@ -55,7 +60,7 @@ class Plan:
     def __str__(self) -> str:
         more = (" everyone-owns" if self.everyone_owns else "") + (" trimmed" if self.trimmed else "")
         met = " ".join(map(str, self.faults))
-        return f"seed {self.seed}: {self.workers} workers, batches of {self.batch_entries}{more}; {met}"
+        return f"seed {self.seed}: {self.crew} workers, batches of {self.batch_entries}{more}; {met}"
 
     def settings(self) -> dict[str, object]:
         """Claims and leases are short, so that a run takes seconds; all other limits are the product's."""
@@ -89,27 +94,51 @@ async def run(plan: Plan, place: Place, start: Starter, tell: Hits, *, drain_s: 
     except Broken as error:
         tell(f"{plan}: BROKEN")
         raise Broken(f"{plan}\n{error}") from error
-    met = f"{sum(h.pending for h in hits)} pending, {sum(h.unread for h in hits)} unread"
+    met = ", ".join(
+        f"{sum(getattr(hit.standing, name) for hit in hits)} {name}" for name in ("pending", "unread", "due")
+    )
     tell(f"{plan}: {len(hits)} faults met {met}; {time.monotonic() - began:.0f} s")
 
 
 async def _run(plan: Plan, place: Place, stack: Stack, start: Starter, drain_s: float) -> list[Hit]:
     rng = Random(f"run {plan.seed}")
-    sent = feeds.storm(feeds.some(place.history, rng, symbols=plan.symbols), rng)
-    messages = _with_poison(feeds.mixed(sent, rng, framed=0.02), rng)
-    storm = Storm(stack, place.servers, rng, iter(messages), frozenset(POISON), leased=not plan.everyone_owns)
+    sent = feeds.storm(feeds.some(place.history, rng, symbols=plan.symbols, always=feeds.BENCHMARKS), rng)
+    told = pattern_feeds.storm(pattern_feeds.told(sent, rng, lives=LIVES), rng)
+    messages = pattern_feeds.woven(feeds.mixed(sent, rng, framed=0.02), told, rng)
+    listings = _moved(sent, rng)
+    undisturbed = await _undisturbed(place, messages, listings)
+    feed = iter(_with_poison(messages, rng))
+    storm = Storm(stack, place.servers, rng, feed, ALL_POISON, leased=not plan.everyone_owns)
     await storm.send(BEFOREHAND)
     stack.listener.start()
-    async with stack.running(start, plan.workers, gated=True, **plan.settings()):
-        await storm.rage(plan.faults)
+    async with stack.running(start, plan.crew, gated=True, **plan.settings()):
+        await storm.rage(plan.faults[:1])
+        await stack.store_sectors(listings)
+        await storm.rage(plan.faults[1:])
+        await storm.send(None)
         await stack.drain(drain_s)
         await stack.stop()
         redis_died = any("redis" in fault.acts for fault in plan.faults)
-        await stack.judge(feeds.expected(sent), resent=redis_died)
+        whole = undisturbed if plan.crew.rs_workers else None
+        await stack.judge(feeds.expected(sent), whole, resent=redis_died)
         commits = await stack.commits()
     if stuck := [hit for hit in storm.hits if hit.commits >= commits]:
         raise Broken(f"nothing was committed after {stuck}")
     return storm.hits
+
+
+async def _undisturbed(
+    place: Place, messages: Sequence[Message], listings: Sequence[Listing]
+) -> calm.Outcome:
+    with databases.copy_of(place.template, place.servers.urls.database_url) as url:
+        return await calm.outcome(url, messages, listings)
+
+
+def _moved(bars: Sequence[Bar], rng: Random) -> list[Listing]:
+    """Two stocks turn out to belong to another sector."""
+    stocks = sorted({b.symbol for b in bars if b.timeframe == "1d"}.difference(feeds.BENCHMARKS))
+    moving = rng.sample(stocks, min(2, len(stocks)))
+    return [Listing(symbol, None, rng.choice(feeds.SECTORS), None) for symbol in moving]
 
 
 @contextmanager
@@ -125,9 +154,10 @@ def database(place: Place) -> Iterator[str]:
             place.servers.revive()
 
 
-def _with_poison(messages: list[Message], rng: Random) -> list[Message]:
+def _with_poison(messages: Sequence[Message], rng: Random) -> list[Message]:
     poisoned = list(messages)
-    for payload in POISON:
-        stream, _ = rng.choice(messages)
-        poisoned.insert(rng.randrange(len(messages)), (stream, payload))
+    for kind, payloads in (("bars.", POISON), ("patterns.", pattern_feeds.POISON)):
+        streams = sorted({stream for stream, _ in messages if stream.startswith(kind)})
+        for payload in payloads:
+            poisoned.insert(rng.randrange(len(messages)), (rng.choice(streams), payload))
     return poisoned

@@ -2,37 +2,44 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
 import redis.exceptions
 from redis.asyncio import Redis
 
+from rollotape.domain.sectors import Listing
 from rollotape.embedded import Urls
 from rollotape.errors import Unavailable
 from rollotape.events import FIELD
-from rollotape.postgres import export
+from rollotape.postgres import sectors
 from rollotape.postgres.pool import OUTAGES, open_pool
 from rollotape.settings import Settings
 from rollotape.streams.position import order
 from rollotape.streams.producer import Producer
 from rollotape.verify import verify
-from support import databases
+from support import databases, scans
+from support.calm import Outcome, exports
 from support.feeds import PARTITIONS, Expected, Message
 from support.gates import Gate, Trap
 from support.waiting import eventually
 from support.workers import Starter, Worker
 
-GROUP = "detector"
 OTHER = b"data"
 """A field that is not ours, and that the stock parser of FastStream trips over."""
-STREAMS = [f"bars.{n}" for n in range(PARTITIONS)]
-TABLES = ("bars", "vsa_events", "symbol_state", "dirty_symbols", "outbox", "dead_letters", "stream_floors")
+STREAMS = [f"{kind}.{n}" for kind in ("bars", "patterns") for n in range(PARTITIONS)]
+"""What the group of the detectors reads."""
+UPDATES = "updates"
+TABLES = (
+    "bars", "vsa_events", "patterns", "rs_scores", "sector_mapping", "rs_dates", "dirty_dates",
+    "symbol_state", "dirty_symbols", "outbox", "dead_letters", "stream_floors",
+)  # fmt: skip
+_DUE = "SELECT (SELECT count(*) FROM dirty_symbols), (SELECT count(DISTINCT as_of) FROM dirty_dates)"
 START_S = 120.0
 STOP_S = 30.0
 RECOVERY_S = 15.0
@@ -52,16 +59,37 @@ class Ledger:
     poison: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
 
+class Crew(NamedTuple):
+    """How many workers of each service."""
+
+    detectors: int
+    rs_workers: int = 0
+    cache_builders: int = 0
+
+    def members(self) -> Iterator[tuple[str, int]]:
+        """Each worker's service and number."""
+        for service, count in zip(("detector", "rs-worker", "cache-builder"), self, strict=True):
+            yield from ((service, n) for n in range(count))
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Of the group over all streams: entries given out and not acknowledged, and not given out yet."""
+    """Of the groups over all streams: entries given out and not acknowledged, and not given out yet.
+
+    `due` are marks and dates of strength, `unsaid` what was committed and not said.
+    """
 
     pending: int
     unread: int
+    due: int = 0
+    unsaid: int = 0
 
     @property
     def waiting(self) -> int:
-        return self.pending + self.unread
+        return self.pending + self.unread + self.due + self.unsaid
 
 
 class Stack:
@@ -71,6 +99,7 @@ class Stack:
         self._urls = urls
         self._database = database
         self._folder = folder
+        self._crew = Crew(0)
         self.workers: list[Worker] = []
         self.ledger = Ledger()
         self.listener = Listener(lambda: self.redis_url)
@@ -85,17 +114,18 @@ class Stack:
 
     @asynccontextmanager
     async def running(
-        self, start: Starter, count: int, *, gated: bool = False, **settings: object
+        self, start: Starter, crew: Crew, *, gated: bool = False, **settings: object
     ) -> AsyncIterator[None]:
-        """Have so many workers running; `settings` are those of the product, by their names."""
+        """Have a crew at work; `settings` are those of the product, by their names."""
+        self._crew = crew
         given = {f"ROLLO_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {"ROLLO_REDIS_URL": self.redis_url, "ROLLO_DATABASE_URL": self.database_url, **given}
         gates: list[Gate] = []
         try:
-            for n in range(count):
-                own = await self._open_gates(f"detector-{n}") if gated else []
+            for service, n in crew.members():
+                own = await self._open_gates(service, n) if gated else []
                 gates += own
-                self.workers.append(Worker(f"detector-{n}", start, environment, self._folder, own))
+                self.workers.append(Worker(service, n, start, environment, self._folder, own))
             for worker in self.workers:
                 worker.start()
             await _until(self._all_started, START_S, self._whats_left)
@@ -107,20 +137,20 @@ class Stack:
                 await gate.close()
             await self.listener.stop()
 
-    async def _open_gates(self, worker: str) -> list[Gate]:
+    async def _open_gates(self, service: str, number: int) -> list[Gate]:
         gates = [
-            Gate(worker, "redis", lambda: self.redis_url),
-            Gate(worker, "postgres", lambda: self.database_url),
+            Gate(service, f"{service}-{number}", "redis", lambda: self.redis_url),
+            Gate(service, f"{service}-{number}", "postgres", lambda: self.database_url),
         ]
         for gate in gates:
             await gate.open()
         return gates
 
-    def set_trap(self, trap: Trap | None) -> None:
-        """At every gate of every worker."""
+    def set_trap(self, trap: Trap | None, service: str = "detector") -> None:
+        """At every gate of every worker of a service; None takes away whatever was set."""
         for worker in self.workers:
             for gate in worker.gates:
-                gate.trap = trap
+                gate.trap = trap if worker.service == service else None
 
     # ---- sending and waiting
 
@@ -144,8 +174,17 @@ class Stack:
         self.ledger.entries += 1
         return entry_id
 
-    async def standing(self, streams: Sequence[str] = STREAMS) -> Standing:
-        """Of the group, asked of Redis. A stream whose group is missing has been read by nobody."""
+    async def standing(self, streams: Sequence[str] | None = None) -> Standing:
+        """What waits in these streams; if None, in all that the crew reads, and in the database."""
+        if streams is not None:
+            return Standing(*await self._in_streams(streams))
+        waits = await self._in_streams([*STREAMS, *([UPDATES] if self._crew.cache_builders else [])])
+        [[marks, dates]] = await self._fetch(_DUE)
+        unsaid = int(await self._fetchval("SELECT count(*) FROM outbox"))
+        return Standing(*waits, marks + dates if self._crew.rs_workers else 0, unsaid)
+
+    async def _in_streams(self, streams: Sequence[str]) -> tuple[int, int]:
+        """Asked of Redis. A stream whose group is missing has been read by nobody."""
         async with Redis.from_url(self.redis_url) as client:
             pipeline = client.pipeline(transaction=False)
             for name in streams:
@@ -153,13 +192,14 @@ class Stack:
                 pipeline.xinfo_groups(name)
             answers = await pipeline.execute(raise_on_error=False)
         pending = unread = 0
-        for length, groups in zip(answers[::2], answers[1::2], strict=True):
+        for name, length, groups in zip(streams, answers[::2], answers[1::2], strict=True):
             if isinstance(length, Exception):
                 raise length
-            mine = [g for g in groups if g["name"] == GROUP.encode()] if isinstance(groups, list) else []
+            group = b"cache-builder" if name == UPDATES else b"detector"
+            mine = [g for g in groups if g["name"] == group] if isinstance(groups, list) else []
             pending += sum(int(g["pending"]) for g in mine)
             unread += sum(int(length if g["lag"] is None else g["lag"]) for g in mine) if mine else length
-        return Standing(pending, unread)
+        return pending, unread
 
     async def commits(self) -> int:
         """How often a symbol was changed; every commit of bars makes it greater."""
@@ -168,7 +208,19 @@ class Stack:
     async def held_by(self, worker: Worker) -> list[str]:
         """Streams whose leases the worker has."""
         query = "SELECT partition FROM leases WHERE owner LIKE $1 || '-%' ORDER BY partition"
-        return [f"bars.{row[0]}" for row in await self._fetch(query, worker.name)]
+        held = [row[0] for row in await self._fetch(query, worker.name)]
+        if worker.service == "cache-builder":
+            return [UPDATES] if 0 in held else []
+        return [f"{kind}.{n}" for kind in ("bars", "patterns") for n in held]
+
+    async def dates_due(self) -> int:
+        """Of strength, as long as nobody has taken them and committed that."""
+        return int(await self._fetchval("SELECT count(*) FROM dirty_dates"))
+
+    async def store_sectors(self, listings: Sequence[Listing]) -> None:
+        """As `rollo import-sectors` does."""
+        async with await open_pool(self._settings, service="import", raw_times=True, size=1) as pool:
+            await sectors.store(pool, listings)
 
     def check_alive(self) -> None:
         """Nobody but us may end a worker."""
@@ -176,14 +228,12 @@ class Stack:
             raise Broken(f"workers ended by themselves: {ended}; {self.last_words()}")
 
     async def drained(self) -> bool:
-        """Whether everything sent is acknowledged and everything committed is said."""
+        """Whether everything sent is acknowledged, everything that follows is done, and all of it is said."""
         self.check_alive()
         try:
-            waits = await self.standing()
-            unsaid = await self._fetchval("SELECT count(*) FROM outbox")
+            return not (await self.standing()).waiting
         except AWAY:
             return False
-        return waits.waiting == 0 and unsaid == 0
 
     async def drain(self, within_s: float) -> None:
         """Wait until it has."""
@@ -219,7 +269,7 @@ class Stack:
     async def _whats_left(self) -> str:
         ended = {w.name: w.ended() for w in self.workers}
         try:
-            left = f"{await self.standing()}, {await self._fetchval('SELECT count(*) FROM outbox')} unsaid"
+            left = str(await self.standing())
         except AWAY as error:
             left = repr(error)
         return f"{left}; exit codes {ended}; {self.last_words()}"
@@ -229,25 +279,34 @@ class Stack:
 
     # ---- what came of it
 
-    async def exports(self) -> tuple[str, str]:
-        """Bars and events as `rollo export` writes them."""
-        return await self._export("bars"), await self._export("vsa_events")
+    async def exports(self, *tables: str) -> dict[str, str]:
+        """Tables as `rollo export` writes them."""
+        return await exports(self.database_url, tables)
 
-    async def judge(self, expected: Expected, *, resent: bool = False, recomputed: bool = True) -> None:
+    async def judge(
+        self,
+        expected: Expected,
+        undisturbed: Outcome | None = None,
+        *,
+        resent: bool = False,
+        recomputed: bool = True,
+        heard: bool = True,
+    ) -> None:
         """Assert every promise at the end of a run.
 
-        `resent`: a send may have been repeated, so an entry may be there twice. `recomputed`: have
-        `rollo verify` look at all of it, too.
+        `undisturbed`: what became of strength, patterns and scans without disturbance. `resent`: a send may
+        have been repeated, so an entry may be there twice. `recomputed`: have `rollo verify` look at all of
+        it, too. `heard`: nothing that was said was lost before our listener could hear it.
 
         Raises:
             Broken: naming every promise that does not hold.
         """
-        bars, events = await self.exports()
-        said = await self.listener.rows(events.partition("\n")[0])
+        stored = await self.exports("bars", "vsa_events")
         found = [
-            *_difference("bars", expected.bars, bars),
-            *_difference("vsa_events", expected.vsa_events, events),
-            *_difference("what was said", events, said),
+            *_difference("bars", expected.bars, stored["bars"]),
+            *_difference("vsa_events", expected.vsa_events, stored["vsa_events"]),
+            *(await self._unheard(stored["vsa_events"]) if heard else []),
+            *(await self._disturbed(undisturbed) if undisturbed else []),
             *(await self._unverified() if recomputed else []),
             *await self._unaccounted(),
             *await self._letters(expected.refused, resent=resent),
@@ -256,12 +315,44 @@ class Stack:
         if found:
             raise Broken("\n".join(found))
 
+    async def _disturbed(self, undisturbed: Outcome) -> list[str]:
+        """What of strength, patterns and scans is not as if nothing had happened."""
+        stored = await self.exports(*undisturbed.exports)
+        found = []
+        for table, expected in undisturbed.exports.items():
+            found += _difference(table, expected, stored[table])
+        true = await scans.stored(self.database_url)
+        found += _difference("scan of the tables", _lines(undisturbed.scan_now()), _lines(true))
+        if self._crew.cache_builders:
+            found += _difference("scan", _lines(true), _lines(await scans.shown(self.redis_url)))
+        return found
+
+    async def _unheard(self, events: str) -> list[str]:
+        """What is not true for somebody who heard everything that was said."""
+        await self.listener.hear_all()
+        patterns = await self._fetch(
+            "SELECT id::text, status, revision, confidence, vsa_events, vsa_events_classic FROM patterns"
+        )
+        dates = await self._fetch("SELECT as_of::text, version FROM rs_dates WHERE version > 0")
+        stored = {row[0]: (*row[1:-2], *map(_json, row[-2:])) for row in map(tuple, patterns)}
+        versions = dict(map(tuple, dates))
+        return [
+            *_difference("what was said", events, self.listener.rows(events.partition("\n")[0])),
+            *_difference("patterns said", _lines(stored.items()), _lines(self.listener.patterns.items())),
+            *_difference("dates said", _lines(versions.items()), _lines(self.listener.dates.items())),
+        ]
+
     async def _unverified(self) -> list[str]:
-        settings = Settings(redis_url=self.redis_url, database_url=self.database_url)
-        async with await open_pool(settings, service="verify", raw_times=True) as pool:
+        async with await open_pool(self._settings, service="verify", raw_times=True) as pool:
             report = await verify(pool)
         found = [f"verify: {d}" for d in report.differences[:3]]
+        if self._crew.rs_workers and report.dates_pending:
+            found.append(f"verify: {report.dates_pending} dates are due")
         return found + ([f"verify: {report.pending} commits unsaid"] if report.pending else [])
+
+    @property
+    def _settings(self) -> Settings:
+        return Settings(redis_url=self.redis_url, database_url=self.database_url)
 
     async def _unaccounted(self) -> list[str]:
         """Entries that were sent and that the group has not acknowledged, or never saw."""
@@ -298,12 +389,6 @@ class Stack:
             found.append(f"{len(self.ledger.poison)} poisons, {len(letters) - len(others)} dead letters")
         return found
 
-    async def _export(self, table: str) -> str:
-        parts: list[bytes] = []
-        async with export.connection(self.database_url) as connection:
-            await export.export(connection, table, parts.append, lambda _: None)
-        return b"".join(parts).decode()
-
     async def clear(self) -> None:
         """Everything sent and stored is forgotten, under the workers' feet, which have to find their way."""
         await self.listener.stop()
@@ -317,11 +402,11 @@ class Stack:
         [row] = await self._fetch(query, *arguments)
         return row[0]
 
-    async def some_backend(self) -> int:
-        """Process number of a session of our workers, of one that is in a transaction if there is one."""
-        query = """SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'rollo-%'
+    async def some_backend(self, service: str) -> int:
+        """Process number of a session of a service, of one that is in a transaction if there is one."""
+        query = """SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name = 'rollo-' || $2
                    ORDER BY xact_start NULLS LAST LIMIT 1"""
-        [backend] = await eventually(lambda: self._fetch(query, self._database), what="a session")
+        [backend] = await eventually(lambda: self._fetch(query, self._database, service), what="a session")
         return int(backend["pid"])
 
     async def _fetch(self, query: str, *arguments: object) -> "list[asyncpg.Record]":
@@ -348,7 +433,7 @@ class Listener:
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
-        self._facts: dict[str, tuple[int, str, Mapping[str, str]]] = {}
+        self._facts: dict[str, tuple[int, str, Mapping[str, Any]]] = {}
         self._last = "0-0"
         self._following: asyncio.Task[None] | None = None
 
@@ -361,16 +446,38 @@ class Listener:
             await asyncio.gather(self._following, return_exceptions=True)
             self._following = None
 
-    async def rows(self, header: str) -> str:
-        """The events that are true by now for who heard everything that was said, as an export."""
+    async def hear_all(self) -> None:
+        """Hear what is left to hear, and stop."""
         await self.stop()
         async with Redis.from_url(self._url()) as client:
             while await self._hear(client, block_ms=None):
                 pass
+
+    @property
+    def patterns(self) -> dict[str, tuple[Any, ...]]:
+        """By id the state of every pattern that was ever told of."""
+        told = ("status", "revision", "confidence", "vsa_events", "vsa_events_classic")
+        return {
+            fact_id: tuple(fact["pattern"][name] for name in told)
+            for fact_id, (_, kind, fact) in self._facts.items()
+            if kind.startswith("pattern.")
+        }
+
+    @property
+    def dates(self) -> dict[str, int]:
+        """By date how often its scores have changed; the mapping is said to be of infinity."""
+        return {
+            "infinity" if kind == "rs.mapped" else fact["as_of"]: version
+            for version, kind, fact in self._facts.values()
+            if kind.startswith("rs.")
+        }
+
+    def rows(self, header: str) -> str:
+        """The events that are true by now for who heard everything that was said, as an export."""
         columns = header.split(",")
         rows = [
-            [event[name].replace("+00:00", "Z") for name in columns]
-            for _, kind, event in self._facts.values()
+            [fact["event"][name].replace("+00:00", "Z") for name in columns]
+            for _, kind, fact in self._facts.values()
             if kind == "vsa.detected"
         ]
         natural = [columns.index(n) for n in ("symbol", "timeframe", "rule_set", "kind", "event_ts")]
@@ -395,12 +502,21 @@ class Listener:
         return len(entries)
 
     def _apply(self, fact: Mapping[str, Any]) -> None:
-        heard = fact["fact_version"], fact["type"], fact["event"]
+        heard = fact["fact_version"], fact["type"], fact
         known = self._facts.get(fact["id"])
         if known and known[0] == heard[0] and known != heard:
             raise Broken(f"one fact and version, two contents: {known} and {heard}")
         if not known or heard[0] > known[0]:
             self._facts[fact["id"]] = heard
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _lines(things: Iterable[Any]) -> str:
+    """One line each, sorted."""
+    return "\n".join(sorted(orjson.dumps(thing, option=orjson.OPT_SORT_KEYS).decode() for thing in things))
 
 
 def _difference(what: str, expected: str, found: str) -> list[str]:

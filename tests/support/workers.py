@@ -1,4 +1,4 @@
-"""Detectors as processes: started as a person starts them or forked, told to stop, paused and killed."""
+"""Workers as processes: started as a person starts them or forked, told to stop, paused and killed."""
 
 import multiprocessing
 import os
@@ -36,7 +36,7 @@ class Process(Protocol):
 
 
 class Starter(Protocol):
-    def __call__(self, environment: Environment, log: Path) -> Process: ...
+    def __call__(self, service: str, environment: Environment, log: Path) -> Process: ...
 
 
 class _Program:
@@ -72,9 +72,9 @@ class _Fork:
 def programs(children: Children) -> Starter:
     """Started by `python -m detector`; takes seconds of processor time, most of them for imports."""
 
-    def start(environment: Environment, log: Path) -> Process:
+    def start(service: str, environment: Environment, log: Path) -> Process:
         with log.open("ab") as file:
-            command = [sys.executable, "-P", "-m", "detector"]
+            command = [sys.executable, "-P", "-m", service.replace("-", "_")]
             return _Program(children, children.spawn(command, log=file, env={**os.environ, **environment}))
 
     return start
@@ -88,8 +88,9 @@ def forks(*changes: str) -> Starter:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
         forkserver.ensure_running()
 
-    def start(environment: Environment, log: Path) -> Process:
-        process = context.Process(target=mutants.run, args=(changes, dict(environment), log), daemon=True)
+    def start(service: str, environment: Environment, log: Path) -> Process:
+        arguments = (service, changes, dict(environment), log)
+        process = context.Process(target=mutants.run, args=arguments, daemon=True)
         process.start()
         return _Fork(process)
 
@@ -100,9 +101,16 @@ class Worker:
     """One replica, which keeps its name and its gates over restarts."""
 
     def __init__(
-        self, name: str, start: Starter, environment: Environment, folder: Path, gates: Sequence[Gate] = ()
+        self,
+        service: str,
+        number: int,
+        start: Starter,
+        environment: Environment,
+        folder: Path,
+        gates: Sequence[Gate] = (),
     ) -> None:
-        self.name = name
+        self.service = service
+        self.name = name = f"{service}-{number}"
         self.gates = gates
         self.log = folder / f"{name}.log"
         self.killed = 0
@@ -126,7 +134,7 @@ class Worker:
         own = {"ROLLO_INSTANCE": self.name, "ROLLO_OPS_PORT": "0"}
         to_gates = {_VARIABLES[gate.kind]: gate.url for gate in self.gates}
         self._earlier = len(self._lines())
-        self._process = self._start({**self._environment, **own, **to_gates}, self.log)
+        self._process = self._start(self.service, {**self._environment, **own, **to_gates}, self.log)
 
     @property
     def started(self) -> bool:

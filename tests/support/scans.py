@@ -1,0 +1,71 @@
+"""What a scan must show, by plain SQL and Python, and what a reader is shown: by id, as JSON says it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import orjson
+from redis.asyncio import Redis
+
+from rollotape.cache.reader import PatternReader, Snapshot
+from rollotape.domain.scan import Filters
+
+AS_STORED = (
+    "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct", "vol_ratio",
+    "rsi", "planned_r", "test_confirmed", "source", "rule_set", "is_sector_leader",
+)  # fmt: skip
+_STORED = """
+SELECT p.*, p.id::text AS id_text, coalesce(m.sector, s.sector) AS its_sector, m.is_sector_leader, m.rs_score,
+       (SELECT r.rs_ratio FROM rs_scores r WHERE r.symbol = p.symbol AND r.as_of <= m.as_of
+        ORDER BY r.as_of DESC LIMIT 1) AS own_ratio,
+       to_json(p.detected_at) #>> '{}' AS d, to_json(p.expires_at) #>> '{}' AS e
+FROM patterns p LEFT JOIN sector_mapping m USING (symbol) LEFT JOIN sectors s USING (symbol)
+WHERE status = 'active' AND expires_at > clock_timestamp() ORDER BY p.id
+"""
+
+Item = dict[str, Any]
+
+
+async def stored(database_url: str) -> list[Item]:
+    """What a scan must show of the tables as they are now."""
+    connection = await asyncpg.connect(database_url, server_settings={"timezone": "UTC"}, timeout=10)
+    try:
+        return [expected(dict(row)) for row in await connection.fetch(_STORED)]
+    finally:
+        await connection.close(timeout=10)
+
+
+async def shown(redis_url: str) -> list[Item]:
+    """What a reader that has just come is shown.
+
+    Raises:
+        Unavailable: it is told that there is no answer.
+    """
+    async with Redis.from_url(redis_url) as client:
+        return items(await PatternReader(client).snapshot())
+
+
+def items(snapshot: Snapshot, now_us: int | None = None) -> list[Item]:
+    """By id; what has expired is not among them."""
+    chosen = snapshot.select(Filters(), now_us=now_us)
+    return sorted((orjson.loads(i) for i in snapshot.items(chosen)), key=lambda i: str(i["id"]))
+
+
+def expected(row: Mapping[str, Any]) -> Item:
+    """A row as an item shows it: our own strength takes the place of the sender's, never half of it."""
+    scored = row["rs_score"] is not None
+    return {name: row[name] for name in AS_STORED} | {
+        "id": row["id_text"],
+        "rs_ratio": row["own_ratio"] if scored else row["rs_ratio"],
+        "rs_excess": row["rs_score"] if scored else row["rs_excess"],
+        "sector": row["its_sector"],
+        "entry": row["entry"] and float(row["entry"]),
+        "stop": row["stop"] and float(row["stop"]),
+        "targets": [float(t) for t in (row["target_1"], row["target_2"]) if t is not None] or None,
+        "vsa_events": row["vsa_events"] and orjson.loads(row["vsa_events"]),
+        "vsa_events_classic": row["vsa_events_classic"] and orjson.loads(row["vsa_events_classic"]),
+        "preliminary_events": None,
+        "detected_at": row["d"].replace("+00:00", "Z"),
+        "confirmed_at": None,
+        "expires_at": row["e"].replace("+00:00", "Z"),
+    }
