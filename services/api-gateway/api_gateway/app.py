@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from api_gateway import openapi, problems
 from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
+from api_gateway.before import BeforeRouting
 from api_gateway.envelope import Envelope
 from api_gateway.routes import bars, operations, patterns, stream, strength, symbols, vsa
 from rollotape import __version__, calendars
@@ -24,6 +25,8 @@ refused by name (422), never replaced. Errors are `application/problem+json`. Ti
 that nobody knows are null. Lists come as CSV with `format=csv` or `Accept: text/csv`: same filters, same
 order; `Link` leads to the next page.
 """
+_PREFIXES = {"/api": "market data", "/api/v1": "the same under /api/v1"}
+_SCANS = [prefix + patterns.SCAN for prefix in _PREFIXES]
 
 
 class Gateway(FastAPI):
@@ -48,13 +51,14 @@ def create_app(settings: Settings) -> Gateway:
     )
     app.state.servers = Backends(settings)
     app.state.keys = settings.auth == "on"
+    app.add_middleware(BeforeRouting, servers=app.state.servers, paths=_SCANS)
     if settings.auth == "on":
         app.add_middleware(Doorman, servers=app.state.servers)
     app.add_middleware(Envelope)
     problems.handle_all(app)
     operations.add_to(app, "", documented=True)
     operations.add_to(app, "/api/v1", documented=False)
-    for prefix, tag in (("/api", "market data"), ("/api/v1", "the same under /api/v1")):
+    for prefix, tag in _PREFIXES.items():
         bars.add_to(app, prefix, tag)
         vsa.add_to(app, prefix, tag)
         strength.add_to(app, prefix, tag)

@@ -2,12 +2,12 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_gateway import problems
@@ -55,7 +55,7 @@ class Doorman:
         await self._app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
-        row = await self._keys.recognise(_presented(Headers(scope=scope)))
+        row = await self._keys.recognise(_presented(scope["headers"]))
         needed: keys.Scope = "read" if scope["method"] in _READING else "write"
         if not keys.allows(row["scope"], needed):
             reason = f"This key may {row['scope']}; this request takes one that may {needed}."
@@ -111,14 +111,17 @@ def _is_over(row: Any) -> bool:
     return row["expires_at"] is not None and row["expires_at"].timestamp() <= time.time()
 
 
-def _presented(headers: Headers) -> str:
+def _presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The key that a request carries."""
-    offered = {value.strip() for value in headers.getlist("x-api-key")}
-    for value in headers.getlist("authorization"):
-        scheme, _, key = value.partition(" ")
-        if scheme.lower() != "bearer":
-            raise _unauthorized("authorization: must be of the form Bearer KEY")
-        offered.add(key.strip())
+    offered = set()
+    for name, value in headers:
+        if name == b"x-api-key":
+            offered.add(value.decode("latin-1").strip())
+        elif name == b"authorization":
+            scheme, _, key = value.decode("latin-1").partition(" ")
+            if scheme.lower() != "bearer":
+                raise _unauthorized("authorization: must be of the form Bearer KEY")
+            offered.add(key.strip())
     if len(offered) != 1:
         reason = "send one key, not several" if offered else "send a key as Authorization: Bearer KEY"
         raise _unauthorized(reason)

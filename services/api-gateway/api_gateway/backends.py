@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 
 from api_gateway import problems
-from api_gateway.scan import Pages
+from api_gateway.before import Scans
 from api_gateway.tail import Tail
 from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.errors import Unavailable
@@ -175,7 +175,7 @@ class Backends:
         self.postgres = Postgres(settings)
         self.streams = Streams(settings)
         self.reader = PatternReader(self.streams.redis)
-        self.pages = Pages()
+        self.scans = Scans()
         self.tail = Tail(self.streams.redis)
         self._epoch: UUID | None = None
         self._partitions: int | None = None

@@ -2,21 +2,29 @@
 
 import re
 import time
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway import problems
+from api_gateway.often import Often
 from rollotape.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+ANSWERED_AS = "rollo.answered_as"
+"""In the scope: the route whose answer was given before routing."""
+
 log = structlog.get_logger()
+requests = Often("request", __name__)
 
 
 class Envelope:
@@ -46,50 +54,61 @@ class Envelope:
 class _Exchange:
     """One request and what became of it. A HEAD is answered as its GET, without the body."""
 
+    __slots__ = ("_send", "method", "request_id", "scope", "started", "status")
+
     def __init__(self, scope: Scope, send: Send) -> None:
         self.started = time.perf_counter()
         self.method: str = scope["method"]
-        self.request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        self.request_id = _request_id(scope["headers"])
         self.status = 0
-        method = "GET" if self.method == "HEAD" else self.method
-        said = {"request_id": self.request_id, "head": self.method == "HEAD"}
-        state: dict[str, Any] = {**scope.get("state", {}), **said}
-        self.scope: Scope = {**scope, "state": state, "method": method}
+        head = self.method == "HEAD"
+        state: dict[str, Any] = {**scope.get("state", {}), "request_id": self.request_id, "head": head}
+        self.scope: Scope = {**scope, "state": state, "method": "GET" if head else self.method}
         self._send = send
 
     @property
     def route(self) -> str:
         """Template of the path, so that metrics have as many rows as there are routes."""
+        if before_routing := self.scope.get(ANSWERED_AS):
+            return str(before_routing)
         return str(getattr(self.scope.get("route"), "path", "unmatched"))
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self.request_id
-            headers["X-Content-Type-Options"] = "nosniff"
+            ours = (b"x-request-id", self.request_id.encode()), _NO_SNIFFING
+            message = {**message, "headers": [*message["headers"], *ours]}
         elif message["type"] == "http.response.body" and self.method == "HEAD":
             message = {**message, "body": b""}
         await self._send(message)
 
 
-def _request_id(given: str | None) -> str:
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The client's own id where it is short and plain (it goes into logs and headers), else a new one."""
-    return given if given and _SANE_ID.fullmatch(given) else uuid4().hex
+    for name, value in headers:
+        if name == b"x-request-id":
+            given = value.decode("latin-1")
+            return given if _SANE_ID.fullmatch(given) else uuid4().hex
+    return uuid4().hex
 
 
 def _record(exchange: _Exchange) -> None:
     """Labels come from closed sets, whatever is asked for."""
     route, seconds = exchange.route, time.perf_counter() - exchange.started
     method = exchange.method if exchange.method in _METHODS else "other"
-    labels = (route, method, f"{exchange.status // 100}xx")
-    HTTP_REQUESTS.labels(*labels).inc()
-    HTTP_SECONDS.labels(*labels).observe(seconds)
-    log.info(
-        "request",
+    counted, timed = _measures(route, method, f"{exchange.status // 100}xx")
+    counted.inc()
+    timed.observe(seconds)
+    requests.say(
         request_id=exchange.request_id,
         method=method,
         route=route,
         status=exchange.status,
         duration_ms=round(seconds * 1_000, 3),
     )
+
+
+@cache
+def _measures(*labels: str) -> tuple[Counter, Histogram]:
+    """Looking up a metric by its labels costs more than counting."""
+    return HTTP_REQUESTS.labels(*labels), HTTP_SECONDS.labels(*labels)

@@ -2,13 +2,14 @@
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import orjson
 
-from api_gateway import responses
+from api_gateway import cursors, packing, responses
 from rollotape.cache.reader import Snapshot
 from rollotape.domain.scan import Filters, Indices, Table, Words
 from rollotape.facts import instant
@@ -22,7 +23,8 @@ COLUMNS = (
     "detected_at", "confirmed_at", "expires_at", "source", "rule_set",
 )  # fmt: skip
 _COLUMN_OF = {"rs": "rs_ratio", "volume": "vol_ratio"}
-_KEPT_PAGES = 512
+_MOST_KEPT = 4_096
+_MOST_KEPT_BYTES = 64 * 1_024 * 1_024
 
 Position = tuple[float | int | str | None, str]
 """(what a scan is sorted by, id) of the last pattern of a page."""
@@ -40,65 +42,135 @@ class Question:
     first: int
     """Patterns to skip, counted from `after`."""
     count: int
+    by_token: bool
+    """Whether the answer leads on by a token, or by the number of the page."""
     after: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Ready bytes of the patterns on a page, and what leads on from it."""
+class Wording:
+    """A question as it was asked, with what can be known of its answer whatever the patterns are."""
 
-    patterns: bytes
-    total: int
-    """Of the whole filter."""
-    last: Position | None
+    __slots__ = ("bound", "question", "said")
+
+    def __init__(self, question: Question, bound: Any) -> None:
+        self.question = question
+        self.bound = bound
+        """What page tokens are bound to."""
+        self.said = orjson.dumps(question)
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer without the time that it took, which is another one for everybody who gets it."""
+
+    etag: str
+    start: bytes
+    """Up to whether it was cached."""
+    end: bytes
+    """What comes after the time that it took; empty for CSV, which does not tell it."""
+    media_type: str
+    token: str | None
     """Where the next page begins; None on the last one."""
+    packed: dict[str, packing.Packed] = field(default_factory=dict)
+    """`start` by the encoding that it is compressed in."""
+
+    def rest(self, *, cached: bool, took_s: float) -> bytes:
+        """What comes after `start`."""
+        if not self.end:
+            return b""
+        return b'%s,"query_time_ms":%.3f%s' % (b"true" if cached else b"false", took_s * 1_000, self.end)
+
+    @property
+    def size(self) -> int:
+        return len(self.start) + sum(len(packed.start) for packed in self.packed.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What names the patterns that are active: the model's version, and which of them is next to expire."""
+class Moments:
+    """Names what a scan may show now: the model's version, and which of its patterns is next to expire.
 
-    epoch: str
-    version: int
-    next_expiry_us: int | None
+    Whoever reads the same version at the same time gives it the same name, whichever gateway it is.
+    """
 
-    @classmethod
-    def of(cls, snapshot: Snapshot, now_us: int) -> "Moment":
-        later = snapshot.table.expires_at[snapshot.table.expires_at > now_us]
-        return cls(snapshot.epoch, snapshot.version, int(later.min()) if len(later) else None)
+    def __init__(self) -> None:
+        self._of: tuple[str, int, bool] | None = None
+        self._until_us: int | None = None
+        self._name = b""
+
+    def name(self, snapshot: Snapshot, now_us: int) -> bytes:
+        """Looks at the patterns again only when they have changed, or one of them has expired."""
+        of = (snapshot.epoch, snapshot.version, snapshot.stale)
+        if of != self._of or (self._until_us is not None and now_us >= self._until_us):
+            later = snapshot.table.expires_at[snapshot.table.expires_at > now_us]
+            self._until_us = int(later.min()) if len(later) else None
+            self._of, self._name = of, orjson.dumps([*of, self._until_us])
+        return self._name
 
 
-class Pages:
-    """Pages that were asked for lately, by moment and question: what has changed is never found again."""
+class Answers:
+    """Answers that were given lately, by what they answer and when: what has changed is never found again."""
 
-    def __init__(self, most: int = _KEPT_PAGES) -> None:
-        self._pages: OrderedDict[bytes, Page] = OrderedDict()
-        self._most = most
+    def __init__(self, most: int = _MOST_KEPT, most_bytes: int = _MOST_KEPT_BYTES) -> None:
+        self._kept: OrderedDict[bytes, tuple[Answer, int]] = OrderedDict()
+        self._most, self._most_bytes = most, most_bytes
+        self.size = 0
+        """Bytes of everything that is kept."""
 
-    def find(self, key: bytes) -> Page | None:
-        if page := self._pages.get(key):
-            self._pages.move_to_end(key)
-        return page
+    def find(self, key: bytes) -> Answer | None:
+        if found := self._kept.get(key):
+            self._kept.move_to_end(key)
+            return found[0]
+        return None
 
-    def keep(self, key: bytes, page: Page) -> None:
-        self._pages[key] = page
-        if len(self._pages) > self._most:
-            self._pages.popitem(last=False)
+    def keep(self, key: bytes, answer: Answer) -> None:
+        """Keep it, or take note that it has grown."""
+        _, before = self._kept.pop(key, (None, 0))
+        self._kept[key] = answer, answer.size
+        self.size += answer.size - before
+        while len(self._kept) > self._most or self.size > self._most_bytes:
+            _, (_, size) = self._kept.popitem(last=False)
+            self.size -= size
+
+
+def key_of(moment: bytes, wording: Wording) -> bytes:
+    """Names an answer: it is part of its ETag."""
+    return blake2b(moment + wording.said, digest_size=12, person=b"rollo-scan").digest()
 
 
 def now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def page(snapshot: Snapshot, asked: Question, now: int) -> Page:
-    """The patterns of one page."""
+def answer(snapshot: Snapshot, wording: Wording, etag: str, now: int) -> Answer:
+    """What a question finds."""
+    asked = wording.question
     chosen = snapshot.select(asked.filters, asked.sort_by, descending=asked.descending, now_us=now)
     begin = (_passed(snapshot.table, chosen, asked) if asked.after else 0) + asked.first
     shown = chosen[begin : begin + asked.count]
     items = snapshot.items(shown)
-    more = begin + asked.count < len(chosen) and len(shown) > 0
-    last = _position(snapshot.table, int(shown[-1]), asked.sort_by) if more else None
-    return Page(_bytes(items, asked), len(chosen), last)
+    token = None
+    if asked.by_token and begin + asked.count < len(chosen) and len(shown) > 0:
+        token = cursors.seal(wording.bound, _position(snapshot.table, int(shown[-1]), asked.sort_by))
+    if asked.form == "csv":
+        rows = responses.table(COLUMNS, (_cells(orjson.loads(item)) for item in items))
+        return Answer(etag, rows, b"", responses.CSV_TYPE, token)
+    if asked.display:
+        items = [_displayed(item) for item in items]
+    said = responses.dumps(_pagination(asked, len(chosen), token))
+    start = b'{"patterns":[%s],"pagination":%s,"cache_info":{"cached":' % (b",".join(items), said)
+    end = responses.dumps({"as_of": instant(snapshot.as_of_us), "stale": snapshot.stale})
+    return Answer(etag, start, b"}," + end[1:], responses.JSON_TYPE, token)
+
+
+def _pagination(asked: Question, total: int, token: str | None) -> dict[str, Any]:
+    numbered = not asked.by_token
+    return {
+        "total": total,
+        "page": asked.first // asked.count + 1 if numbered else None,
+        "per_page": asked.count if numbered else None,
+        "pages": -(-total // asked.count) if numbered else None,
+        "limit": None if numbered else asked.count,
+        "next_page_token": token,
+    }
 
 
 def _column(table: Table, sort_by: str) -> Any:
@@ -126,14 +198,6 @@ def _passed(table: Table, chosen: Indices, asked: Question) -> int:
             return int(np.count_nonzero(~unknown | of_before))
     before = values > value if asked.descending else values < value
     return int(np.count_nonzero(before | ((values == value) & of_before)))
-
-
-def _bytes(items: list[bytes], asked: Question) -> bytes:
-    if asked.form == "csv":
-        return responses.table(COLUMNS, (_cells(orjson.loads(item)) for item in items))
-    if asked.display:
-        items = [_displayed(item) for item in items]
-    return b",".join(items)
 
 
 def _cells(item: dict[str, Any]) -> list[Any]:
@@ -164,16 +228,3 @@ def display(said: dict[str, Any]) -> dict[str, str]:
 
 def _short(value: float | None, form: str, unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
-
-
-def body(page: Page, pagination: dict[str, Any], snapshot: Snapshot, *, cached: bool, took_s: float) -> bytes:
-    """The whole answer as JSON."""
-    tail = responses.dumps(
-        {
-            "pagination": pagination,
-            "cache_info": {"cached": cached, "query_time_ms": round(took_s * 1_000, 3)},
-            "as_of": instant(snapshot.as_of_us),
-            "stale": snapshot.stale,
-        }
-    )
-    return b'{"patterns":[' + page.patterns + b"]," + tail[1:]

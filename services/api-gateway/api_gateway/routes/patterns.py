@@ -1,9 +1,7 @@
 """Patterns: what is setting up right now, one of them in full, and patterns in."""
 
 import asyncio
-import time
 from dataclasses import asdict, replace
-from hashlib import blake2b
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
@@ -22,8 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from api_gateway import cursors, ingest, openapi, problems, queries, responses, scan
 from api_gateway.answers import IngestAnswer, PatternAnswer, PatternStatsAnswer, ScanAnswer
+from api_gateway.before import Raw, Said
 from api_gateway.dependencies import Servers
-from api_gateway.paging import next_page
 from api_gateway.paths import not_found
 from rollotape import patterns
 from rollotape.domain.scan import SORTS, Filters
@@ -32,9 +30,9 @@ from rollotape.facts import instant
 from rollotape.postgres import symbols as stored
 from rollotape.streams.partitions import partition_of, stream_name
 
+SCAN = "/patterns/scan"
 MOST = 1_000
 PER_PAGE, MOST_PER_PAGE = 30, 100
-SCANS = "private, max-age=30"
 
 _WAITS = {
     "universe": "it waits for universes",
@@ -129,7 +127,9 @@ class ScanQuery(queries.Query):
         count = (self.limit or 100) if self.by_token else (self.per_page or PER_PAGE)
         first = 0 if self.by_token else ((self.page or 1) - 1) * count
         descending = self.sort_order == "desc"
-        return scan.Question(self._filters(), self.sort_by, descending, self.display, form, first, count)
+        return scan.Question(
+            self._filters(), self.sort_by, descending, self.display, form, first, count, self.by_token
+        )
 
     def _filters(self) -> Filters:
         timeframes = sorted({*(self.timeframe or ()), *(self.timeframes or ())}) or None
@@ -159,7 +159,7 @@ PatternPath = Annotated[UUID, Path(description="Id of the pattern.")]
 
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
     app.add_api_route(
-        f"{prefix}/patterns/scan",
+        prefix + SCAN,
         get_scan,
         methods=["GET"],
         tags=[tag],
@@ -211,32 +211,13 @@ async def get_scan(
     Strength is our own where we have it, else what the sender said. `ETag` names the content of the read
     model and the question. Without a sound read model: 503, never a list that is too short.
     """
-    began = time.perf_counter()
     question = asked.question(responses.form(request, asked.format))
-    bound = ["scan", asdict(replace(question, form="json", count=0, display=False))]
+    bound = ["scan", asdict(replace(question, form="json", count=0, display=False, by_token=True))]
     if asked.page_token:
         question = replace(question, after=_unsealed(bound, asked.page_token, question))
-    snapshot, now = await servers.snapshot(), scan.now_us()
-    key = _key(scan.Moment.of(snapshot, now), snapshot.stale, question, asked.by_token)
-    etag = f'W/"{key.hex()}"'
-    if responses.known(etag, request):
-        servers.reader.count(hit=True)
-        return responses.unchanged(etag, SCANS)
-
-    page = servers.pages.find(key)
-    cached = page is not None
-    servers.reader.count(hit=cached)
-    if page is None:
-        page = scan.page(snapshot, question, now)
-        servers.pages.keep(key, page)
-    token = cursors.seal(bound, page.last) if asked.by_token and page.last else None
-    headers = next_page(request, token)
-    if question.form == "csv":
-        return await responses.ready(request, page.patterns, etag, SCANS, responses.CSV_TYPE, headers)
-    pagination = _pagination(asked, question, page.total, token)
-    took_s = time.perf_counter() - began
-    body = scan.body(page, pagination, snapshot, cached=cached, took_s=took_s)
-    return await responses.ready(request, body, etag, SCANS, responses.JSON_TYPE, headers)
+    said, wording = Said.of(request.scope["headers"]), scan.Wording(question, bound)
+    servers.scans.learn(request.scope, said, wording)
+    return Raw(await servers.scans.give(servers, request.scope, said, wording))
 
 
 def _unsealed(bound: Any, token: str, question: scan.Question) -> scan.Position:
@@ -246,24 +227,6 @@ def _unsealed(bound: Any, token: str, question: scan.Question) -> scan.Position:
     if wrong and value is not None:
         cursors.refuse()
     return position
-
-
-def _key(moment: scan.Moment, stale: bool, question: scan.Question, by_token: bool) -> bytes:
-    said = orjson.dumps([asdict(moment), stale, asdict(question), by_token])
-    return blake2b(said, digest_size=12, person=b"rollo-scan").digest()
-
-
-def _pagination(asked: ScanQuery, question: scan.Question, total: int, token: str | None) -> dict[str, Any]:
-    pages = -(-total // question.count)
-    numbered = not asked.by_token
-    return {
-        "total": total,
-        "page": (asked.page or 1) if numbered else None,
-        "per_page": question.count if numbered else None,
-        "pages": pages if numbered else None,
-        "limit": question.count if asked.by_token else None,
-        "next_page_token": token,
-    }
 
 
 async def get_stats(request: Request, servers: Servers) -> Response:
