@@ -1,4 +1,4 @@
-"""`rollo up` and `rollo demo` as an operator meets them: started, disturbed, stopped, killed."""
+"""`rollo up` as an operator meets it: started, disturbed, stopped, killed."""
 
 import json
 import os
@@ -118,6 +118,7 @@ def test_the_usual_port_gives_way_to_a_free_one(data_dir: Path) -> None:
         with running_stack(data_dir, "--replicas", "detector=0", "--replicas", "rs-worker=0") as up:
             assert up.get("/readyz")[0] == 200
             assert not up.found.gateway_url.endswith(f":{PORT}")
+            assert f"Port {PORT} is taken by another program" in up.said
     finally:
         for somebody in taken:
             somebody.close()
@@ -139,23 +140,6 @@ def test_replicas_that_make_no_sense_are_refused(word: str, data_dir: Path) -> N
     told = CliRunner().invoke(cli.app, ["up", "--data", str(data_dir), "--replicas", word])
     assert told.exit_code == 2
     assert not any(data_dir.iterdir())
-
-
-def test_a_demonstration_shows_events_and_invites_to_look(data_dir: Path) -> None:
-    with running_stack(data_dir, "--speed", "6000", "--sessions", "1", command="demo") as demo:
-        eventually_sync(lambda: " events\n" in demo.said and " 0 events" not in demo.said.splitlines()[-1])
-        assert demo.said.count(f"curl '{demo.found.gateway_url}/api") == 2
-
-        def events(timeframe: str) -> int:
-            status, body = demo.get(f"/api/symbols/ALDR/vsa?timeframe={timeframe}&rule_set=all")
-            return len(body["events"]) if status == 200 else 0
-
-        eventually_sync(lambda: events("1d") > 10, what="events of days")
-        eventually_sync(lambda: events("1m") > 0, what="events of minutes")
-        status, body = demo.get("/api/bars?symbols=ALDR&timeframe=1d&limit=1000")
-        assert (status, len(body["bars"]["ALDR"])) == (200, 756)
-        assert demo.stop(signal.SIGINT) == 0
-    assert "Traceback" not in demo.said
 
 
 def test_help_is_quick_because_it_imports_no_command() -> None:

@@ -1,4 +1,4 @@
-"""How a simulated market is sent: days at once, minutes by the clock, nothing before it is over."""
+"""How a simulated market is sent: its past at once, minutes by the clock, nothing before it is over."""
 
 import asyncio
 import json
@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from rollotape import calendars
+from rollotape.producers.companies import STOCKS
 from rollotape.producers.feed import Feed
+from rollotape.producers.finder import Finder
 from rollotape.producers.frames import Message
-from rollotape.producers.simulator import STOCKS, Market
+from rollotape.producers.simulator import Market
 
 OPENING = datetime(2026, 3, 4, 14, 30, tzinfo=UTC)
 
@@ -37,25 +39,45 @@ class World:
         return [
             (when, datetime.fromisoformat(ts))
             for when, sent in self.sent
-            if sent["timeframe"] == timeframe
+            if sent["timeframe"] == timeframe and "frame" in sent
             for ts in sent["frame"]["ts"]
         ]
 
 
-async def run(world: World, *, speed: float, sessions: int, after: datetime | None = None) -> Feed:
-    market = Market(calendars.sessions(), stocks=STOCKS[:2])
-    feed = Feed(market, world.send, partitions=4, speed=speed, now=lambda: world.now, sleep=world.sleep)
+async def run(
+    world: World,
+    *,
+    speed: float,
+    sessions: int,
+    after: datetime | None = None,
+    finder: Finder | None = None,
+    stocks: int = 2,
+) -> Feed:
+    market = Market(calendars.sessions(), stocks=STOCKS[:stocks], funds=())
+    feed = Feed(
+        market,
+        world.send,
+        partitions=4,
+        speed=speed,
+        finder=finder,
+        now=lambda: world.now,
+        sleep=world.sleep,
+    )
     with pytest.raises(asyncio.CancelledError):
         await feed.run(sessions, after=after)
     return feed
 
 
-async def test_three_years_of_days_come_first_and_at_once() -> None:
+async def test_three_years_of_days_and_the_last_quarter_hours_come_first_and_at_once() -> None:
     world = World(OPENING, OPENING)
     feed = await run(world, speed=300, sessions=2)
-    assert len(world.rows("1d")) == feed.progress.bars == 2 * 756
+    days, quarters = world.rows("1d"), world.rows("15m")
+    assert len(days) == 2 * 756
+    assert len(quarters) == 2 * 3 * 26
+    assert feed.progress.bars == len(days) + len(quarters)
     assert not world.rows("1m")
-    assert max(ts for _, ts in world.rows("1d")) == datetime(2026, 3, 3, tzinfo=UTC)
+    assert max(ts for _, ts in days) == datetime(2026, 2, 27, tzinfo=UTC)
+    assert max(ts for _, ts in quarters) == datetime(2026, 2, 27, 20, 45, tzinfo=UTC)
 
 
 async def test_speed_is_simulated_minutes_in_a_real_one() -> None:
@@ -81,6 +103,34 @@ async def test_caught_up_it_goes_on_in_real_time_and_never_sends_what_is_not_ove
     assert all(when - ts < timedelta(minutes=1, seconds=5) for when, ts in today if ts >= now)
     assert max(ts for _, ts in today) == OPENING + timedelta(minutes=14)
     assert feed.progress.live
+
+
+async def test_a_quarter_hour_is_what_its_minutes_were_and_is_sent_with_the_last_of_them() -> None:
+    world = World(OPENING, OPENING + timedelta(seconds=3.01))
+    await run(world, speed=300, sessions=2)
+    first = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
+    [(when, quarter)] = [(w, s["frame"]) for w, s in world.sent if s["timeframe"] == "15m"
+                         and s["frame"]["ts"][0] == "2026-03-02T14:30:00Z"
+                         and s["frame"]["symbol"] == [STOCKS[0].symbol]]  # fmt: skip
+    minutes = [s["frame"] for _, s in world.sent if s["timeframe"] == "1m"
+               and s["frame"]["symbol"] == [STOCKS[0].symbol]]  # fmt: skip
+    assert when == OPENING + timedelta(seconds=3)
+    assert world.rows("15m")[-1] == (when, first)
+    assert quarter["open"] == minutes[0]["open"]
+    assert quarter["high"] == [max(m["high"][0] for m in minutes)]
+    assert quarter["low"] == [min(m["low"][0] for m in minutes)]
+    assert quarter["close"] == minutes[-1]["close"]
+    assert quarter["volume"] == [sum(m["volume"][0] for m in minutes)]
+
+
+async def test_what_a_finder_sees_is_sent_after_the_bars_it_saw() -> None:
+    world = World(OPENING, OPENING)
+    finder = Finder(calendars.sessions(), partitions=4, symbols=[s.symbol for s in STOCKS])
+    feed = await run(world, speed=300, sessions=2, finder=finder, stocks=12)
+    events = [sent for _, sent in world.sent if "event" in sent]
+    assert len(events) == feed.progress.patterns > 0
+    assert "frame" in world.sent[0][1]
+    assert all(datetime.fromisoformat(e["detected_at"]) >= OPENING - Finder.LIFETIME for e in events)
 
 
 async def test_a_day_is_sent_when_its_session_closes() -> None:

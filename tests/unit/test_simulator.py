@@ -1,15 +1,19 @@
 """The market that does not exist: valid, repeatable, and lively enough to find something in."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
+from statistics import correlation, stdev
 from typing import Any
 
 import pytest
 
 from rollotape import calendars, intake
+from rollotape.domain.sectors import FUNDS
+from rollotape.producers.companies import STOCKS, funds_of, listings
 from rollotape.producers.frames import Bars, Framer
-from rollotape.producers.simulator import STOCKS, Market, Ohlcv, minutes_of
+from rollotape.producers.simulator import Market, Ohlcv, minutes_of
 
 NOW = datetime(2026, 3, 4, 15, 30, 12, tzinfo=UTC)  # a Wednesday, an hour after the opening
 
@@ -39,7 +43,7 @@ def test_three_years_of_days_end_with_the_last_session_and_are_valid(market: Mar
     closed = market.closed_before(NOW)
     days = market.days(closed - 756, closed)
 
-    assert len(days) == 756 * len(STOCKS)
+    assert len(days) == 756 * len(market.symbols)
     assert days.ts[-1] == "2026-03-03T00:00:00Z"
     assert refusals(days) == []
     for column in (days.open, days.high, days.low, days.close):
@@ -96,3 +100,25 @@ def test_no_price_wanders_off_in_twenty_years(market: Market) -> None:
     days = Market(calendars.sessions(), seed=3).days(0, 5_000)
     assert min(low for low in days.low if low) > 0.5
     assert max(high for high in days.high if high) < 50_000
+
+
+def test_every_sector_has_leaders_and_its_fund_and_nothing_is_sold_as_real() -> None:
+    assert set(Counter(s.sector for s in STOCKS).values()) == {6}, "a fifth of six, rounded up, are two"
+    assert {fund.symbol for fund in funds_of(STOCKS)} == {"SPY", "QQQ", *FUNDS.values()}
+    assert len({s.symbol for s in STOCKS}) == len(STOCKS)
+    assert all("(simulated)" in (listing.name or "") for listing in listings())
+    assert [fund.symbol for fund in funds_of(STOCKS[:1])] == ["SPY", "QQQ", "XLK"]
+
+
+def test_stocks_move_with_the_market_and_a_fund_is_their_mean(market: Market) -> None:
+    closed = market.closed_before(NOW)
+    closes = defaultdict(list)
+    for symbol, _, _, _, _, close, _, _ in rows(market.days(closed - 500, closed)):
+        closes[symbol].append(close)
+    changes = {symbol: [b / a - 1 for a, b in pairwise(of)] for symbol, of in closes.items()}
+    mean = [sum(day) / len(STOCKS) for day in zip(*(changes[s.symbol] for s in STOCKS), strict=True)]
+
+    assert max(abs(a - b) for a, b in zip(changes["SPY"], mean, strict=True)) < 1e-3
+    assert 0.005 < stdev(changes["SPY"]) < 0.015
+    assert all(0.005 < stdev(changes[s.symbol]) < 0.05 for s in STOCKS)
+    assert all(correlation(changes[s.symbol], changes["SPY"]) > 0.1 for s in STOCKS)

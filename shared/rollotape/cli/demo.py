@@ -1,39 +1,49 @@
 """`rollo demo`: everything at once, with a simulated market."""
 
 import asyncio
-import contextlib
+import os
+import shlex
+import shutil
+import sys
 import time
 from collections import deque
-from typing import Annotated, Protocol
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
 
 import asyncpg
 import typer
 from redis.asyncio import Redis
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from rollotape import calendars
 from rollotape.cli import ends, stack
-from rollotape.cli.up import DataOption, PortOption, ReplicasOption, Say, hold, options, speaker
-from rollotape.errors import Unavailable
-from rollotape.postgres import arrivals
-from rollotape.postgres.overview import Event, Overview, newest_minute, overview
-from rollotape.postgres.pool import open_pool
+from rollotape.cli.asking import ask
+from rollotape.cli.board import MOST, Lines, Picture, Screen, View
+from rollotape.cli.up import PortOption, ReplicasOption, Say, hold, options, speaker
+from rollotape.domain.sectors import MARKET
+from rollotape.errors import Refused, Unavailable
+from rollotape.postgres import arrivals, sectors
+from rollotape.postgres.overview import newest_days, newest_minute, overview
+from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.producers.companies import STOCKS, listings
 from rollotape.producers.feed import Feed, Progress
-from rollotape.producers.simulator import STOCKS, Market
+from rollotape.producers.finder import Finder
+from rollotape.producers.simulator import Market
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
 LOOK_EVERY_S = 1.0
 RATE_OVER_S = 10.0
 NEWEST = 10
-PLAIN_EVERY_S = 5.0
+COMPARED_DAYS = 20
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def demo(
-    data: DataOption = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Directory for everything that stays. [default: .rollo/demo]")
+    ] = None,
     port: PortOption = None,
     replicas: ReplicasOption = None,
     speed: Annotated[float, typer.Option(min=1, max=100_000, help="Simulated minutes in a real one.")] = 300,
@@ -42,13 +52,17 @@ def demo(
 ) -> None:
     """Everything, with a simulated market: three years of days at once, then minutes in accelerated time.
 
-    Prints the URL and three curl lines to try. Ctrl-C stops everything; data stay.
+    Companies that do not exist in the eleven sectors, and the funds that they make up: SPY, QQQ and those of
+    the sectors have real names and simulated prices. An example of an outside scanner tells of breakouts and
+    pullbacks. Shows leaders, patterns and events as they come, and what to try. Ctrl-C stops everything;
+    data stay.
 
     Example: rollo demo --speed 1000
     """
     console = Console()
+    place = data or (None if os.environ.get("ROLLO_DATA") else stack.DEMO)
     show = Show(speed, sessions, seed, console)
-    ends.run(hold(options(data, port, replicas), speaker(console), show.run))
+    ends.run(hold(options(place, port, replicas), speaker(console), show.run))
 
 
 class Show:
@@ -69,102 +83,95 @@ class Show:
             raise failed.exceptions[0] from failed
 
     async def _run(self, found: stack.Stack) -> None:
-        self._say(invitation(found.gateway_url))
         calendar = await asyncio.to_thread(calendars.sessions)
         settings = Settings(redis_url=found.redis_url, cache_url=None, database_url=found.database_url)
         pool = await open_pool(settings, service="demo", size=2)
         async with pool, Redis.from_url(found.redis_url) as redis, asyncio.TaskGroup() as tasks:
+            market = Market(calendar, seed=self._seed)
+            await refuse_others(pool, market)
+            with unavailable("postgres"):
+                await sectors.store(pool, listings())
+            partitions = await arrivals.partitions(pool)
             feed = Feed(
-                Market(calendar, seed=self._seed),
+                market,
                 Producer(redis, give_up_s=float("inf")).send_many,
-                partitions=await arrivals.partitions(pool),
+                partitions=partitions,
                 speed=self._speed,
+                finder=Finder(calendar, partitions=partitions, symbols=[s.symbol for s in STOCKS]),
             )
             after = await newest_minute(pool)
             tasks.create_task(feed.run(self._sessions, after=after))
-            with Screen(self._console) if self._console.is_terminal else Lines(self._say) as view:
-                await watch(pool, feed.progress, view)
+            hints = invitation(found)
+            on_screen = self._console.is_terminal
+            with Screen(self._console, hints) if on_screen else Lines(self._say, hints) as view:
+                await watch(pool, found.gateway_url, feed.progress, view)
 
 
-class View(Protocol):
-    """Shows how it goes."""
+async def refuse_others(pool: asyncpg.Pool, market: Market) -> None:
+    """A market is judged by its funds, so simulated ones and real ones must never meet in one database.
 
-    def show(self, seen: Overview, progress: Progress, bars_per_second: float) -> None: ...
+    Raises:
+        Refused: there are bars that this simulation did not make.
+    """
+    stored = await newest_days(pool, MARKET, COMPARED_DAYS)
+    if stored is None:
+        return
+    until = stored[0].ts + timedelta(days=2) if stored else _NEVER
+    made = await asyncio.to_thread(market.days, 0, market.closed_before(until))
+    closes = set(zip(made.symbol, made.ts, made.close, strict=True))
+    if not stored or any((MARKET, f"{d.ts:%Y-%m-%dT%H:%M:%SZ}", d.close) not in closes for d in stored):
+        raise Refused(
+            "the database holds bars that this demonstration did not make (real ones, or of another --seed or"
+            " version), and simulated prices must not mix with them: name a new directory with --data"
+        )
 
 
-async def watch(pool: asyncpg.Pool, progress: Progress, view: View) -> None:
-    """Look once a second, for ever; while PostgreSQL is away, the last picture stays."""
+async def watch(pool: asyncpg.Pool, url: str, progress: Progress, view: View) -> None:
+    """Look once a second, for ever; what is away keeps its last picture."""
     counts: deque[tuple[float, int]] = deque(maxlen=int(RATE_OVER_S / LOOK_EVERY_S) + 1)
+    picture = Picture(progress)
     while True:
-        with contextlib.suppress(Unavailable):
-            seen = await overview(pool, newest=NEWEST)
-            counts.append((time.monotonic(), seen.bars))
+        picture.trouble = ""
+        try:
+            picture.seen = await overview(pool, newest=NEWEST)
+            counts.append((time.monotonic(), picture.seen.bars))
             (start, before), (end, after) = counts[0], counts[-1]
-            view.show(seen, progress, (after - before) / (end - start) if end > start else 0.0)
+            picture.bars_per_second = (after - before) / (end - start) if end > start else 0.0
+            await asyncio.to_thread(_ask, url, picture)
+        except Unavailable as error:
+            picture.trouble = str(error)
+        view.show(picture)
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-class Screen(Live):
-    """A table that is drawn again and again in one place."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console=console, auto_refresh=False, transient=True)
-
-    def show(self, seen: Overview, progress: Progress, bars_per_second: float) -> None:
-        table = Table(box=None, pad_edge=False)
-        for name in ("known (UTC)", "symbol", "", "rule set", "event", "direction"):
-            table.add_column(name, header_style="dim")
-        for event in seen.newest:
-            colour = "green" if event.direction == "bullish" else "red"
-            table.add_row(*words(event)[:-1], Text(event.direction, colour))
-        self.update(Group(status(seen, progress, bars_per_second), "", table), refresh=True)
+def _ask(url: str, picture: Picture) -> None:
+    """The same that anybody can ask; a gateway that wants keys shows nothing here."""
+    try:
+        scan = ask(f"{url}/api/patterns/scan?sort_by=detected_at&per_page={MOST}&display=true")
+        picture.patterns, picture.active = scan["patterns"], scan["pagination"]["total"]
+        leaders = ask(f"{url}/api/analytics/rs/leaders")["leaders"]
+        picture.leaders = sorted(leaders, key=lambda leader: -leader["rs_score"])
+    except Refused as error:
+        picture.trouble = str(error)
 
 
-class Lines:
-    """One line every few seconds, and one for each of some new events, for files and pipes."""
-
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self._said_at = 0.0
-        self._told: set[Event] = set()
-
-    def __enter__(self) -> "Lines":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, seen: Overview, progress: Progress, bars_per_second: float) -> None:
-        if time.monotonic() - self._said_at < PLAIN_EVERY_S:
-            return
-        self._said_at = time.monotonic()
-        self._say(status(seen, progress, bars_per_second))
-        for event in reversed([e for e in seen.newest if e not in self._told][:3]):
-            self._say("  " + "  ".join(words(event)))
-        self._told = set(seen.newest)
-
-
-def invitation(url: str) -> str:
+def invitation(found: stack.Stack) -> list[str]:
     """What to try, ready to be pasted."""
-    first, second = STOCKS[0].symbol, STOCKS[1].symbol
-    return f"""
-Try, in another terminal:
-  curl {url}/readyz
-  curl '{url}/api/symbols/{first}/vsa?timeframe=1d&rule_set=all&sort=desc&limit=5'
-  curl '{url}/api/bars?symbols={first},{second}&timeframe=1m&sort=desc&limit=5'
-or open {url}/docs
-"""
+    url, symbol = found.gateway_url, STOCKS[0].symbol
+    return [
+        "Try, in another terminal:",
+        f"  {_rollo()} scan --watch",
+        f"  curl '{url}/api/analytics/rs/leaders'",
+        f"  curl '{url}/api/patterns/scan?sort_by=detected_at&per_page=5'",
+        f"  curl -N '{url}/api/patterns/stream'",
+        f"  curl '{url}/api/symbols/{symbol}/vsa?timeframe=1d&rule_set=all&sort=desc&limit=5'",
+        f"or open {url}/docs   Ctrl-C here stops everything; the data stay.",
+    ]
 
 
-def status(seen: Overview, progress: Progress, bars_per_second: float) -> str:
-    when = f"{progress.until:%Y-%m-%d %H:%M} UTC" if progress.until else "history"
-    pace = "live" if progress.live else "accelerated"
-    return f"{when} ({pace}): {seen.bars:,} bars stored, {bars_per_second:,.0f}/s, {seen.events:,} events"
-
-
-def words(event: Event) -> tuple[str, ...]:
-    """One event as a row of text."""
-    return (
-        f"{event.knowable_at:%Y-%m-%d %H:%M}", event.symbol, event.timeframe, event.rule_set,
-        event.kind.replace("_", " "), event.direction,
-    )  # fmt: skip
+def _rollo() -> str:
+    """As it can be called from here."""
+    here = Path(sys.argv[0]).absolute()
+    if shutil.which("rollo") == str(here) or not here.name.startswith("rollo"):
+        return "rollo"
+    return shlex.quote(os.path.relpath(here))

@@ -16,6 +16,8 @@ from rollotape.errors import Refused
 from rollotape.settings import Settings
 
 DEFAULT = Path(".rollo")
+DEMO = DEFAULT / "demo"
+"""Of its own, so that a simulated market never mixes with real bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,14 @@ def must_be_redis(name: str, url: str) -> None:
 
 
 def find(data: Path | None) -> Stack:
-    """The stack that runs on a data directory.
+    """The stack that runs on a data directory; where none is named and none runs, the demonstration's.
 
     Raises:
         Refused: none runs there; the message says what to do.
     """
     place = folder(data)
+    if place == DEFAULT and not _runs(DEFAULT) and _runs(DEMO):
+        place = DEMO
     try:
         found = read(place)
     except (FileNotFoundError, NotADirectoryError):
@@ -112,6 +116,13 @@ def find(data: Path | None) -> Stack:
     if not running(found.pid):
         raise Refused(f"the stack on {place} was killed: start it again with {_start(data)}, or {_NAME_ONE}")
     return found
+
+
+def _runs(place: Path) -> bool:
+    try:
+        return running(read(place).pid)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def read(place: Path) -> Stack:

@@ -186,6 +186,11 @@ class Run:
         stack.write(self._options.data, found)
         counts = ", ".join(f"{service} x{n}" for service, n in self._options.replicas.items())
         self._say(f"  {counts} ready; logs in {self._logs}")
+        if self._options.port is None and not self._gateway_url.endswith(f":{PORT}"):
+            self._say(
+                f"Port {PORT} is taken by another program: the gateway has a free one instead;"
+                " --port names one of your choice"
+            )
         self._say(f"Ready: {self._gateway_url}  (Ctrl-C stops everything)")
         return found
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import asyncpg
 
@@ -27,6 +28,24 @@ class Overview:
     bars: int
     events: int
     newest: tuple[Event, ...]
+
+
+class Day(NamedTuple):
+    ts: datetime
+    close: float
+
+
+async def newest_days(pool: asyncpg.Pool, symbol: str, count: int) -> list[Day] | None:
+    """The newest daily closes of a symbol; None where no symbol has any bar.
+
+    Raises:
+        Unavailable: PostgreSQL cannot be reached.
+    """
+    with unavailable("postgres"):
+        rows = await pool.fetch(_SQL["newest_days"], symbol, count)
+        if not rows and not await pool.fetchval(_SQL["has_bars"]):
+            return None
+    return [Day(**row) for row in rows]
 
 
 async def overview(pool: asyncpg.Pool, *, newest: int = 10) -> Overview:

@@ -12,3 +12,10 @@ LIMIT $1
 -- name: newest_minute
 -- Where a simulated market goes on when it is started again.
 SELECT max(end_ts) FROM bars WHERE timeframe = '1m'
+
+-- name: has_bars
+SELECT EXISTS (SELECT FROM bars)
+
+-- name: newest_days
+-- By these a simulated market recognises its own.
+SELECT ts, close FROM bars WHERE symbol = $1 AND timeframe = '1d' ORDER BY ts DESC LIMIT $2

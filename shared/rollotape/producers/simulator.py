@@ -1,9 +1,10 @@
 """A market that does not exist: seeded, with the cycles of accumulation and distribution of a real one.
 
 Every bar is a function of (seed, symbol, session), whenever and from wherever it is asked for, so that a
-demonstration that starts again tomorrow tells the same story about yesterday. Days are made first, by a walk
-through the four regimes of the cycle; the minutes of a day are then laid through its open, high, low, close
-and volume.
+demonstration that starts again tomorrow tells the same story about yesterday. Days are made first: each stock
+walks through the four regimes of the cycle, and between the sessions all of them, and those of a sector, move
+together. A fund is the mean of its stocks. The minutes of a day are then laid through its open, high, low,
+close and volume.
 """
 
 import math
@@ -17,36 +18,14 @@ from random import Random
 import numpy as np
 
 from rollotape.domain.sessions import Sessions
+from rollotape.producers.companies import STOCKS, Fund, Stock, funds_of
 from rollotape.producers.frames import Bars
 
 FIRST_DAY = date(2021, 1, 4)
 """Where every walk begins. Later first days would tell another story about the same day."""
 MINUTE_US = 60_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Stock:
-    symbol: str
-    price: float
-    volume: float
-    """Shares on a usual day."""
-    volatility: float
-    """Standard deviation of a usual day's return."""
-
-
-STOCKS = tuple(
-    Stock(symbol, price, volume, volatility)
-    for symbol, price, volume, volatility in (
-        ("ALDR", 48.0, 3.1e6, 0.019), ("BRYN", 212.0, 1.9e6, 0.015), ("CASK", 87.5, 2.4e6, 0.017),
-        ("DLPH", 141.0, 5.2e6, 0.021), ("EMBR", 63.0, 8.8e6, 0.024), ("FERN", 305.0, 1.1e6, 0.013),
-        ("GALE", 34.0, 12.5e6, 0.027), ("HRTH", 119.0, 3.7e6, 0.016), ("INKO", 76.0, 2.9e6, 0.018),
-        ("JUNO", 258.0, 4.1e6, 0.020), ("KELP", 52.0, 6.3e6, 0.022), ("LOOM", 98.0, 2.2e6, 0.014),
-        ("MIRA", 410.0, 2.7e6, 0.018), ("NOVE", 29.0, 15.8e6, 0.029), ("OAKS", 167.0, 1.4e6, 0.012),
-        ("PLUM", 71.0, 3.3e6, 0.019), ("QUIL", 133.0, 1.7e6, 0.016), ("RUNE", 45.0, 7.6e6, 0.025),
-        ("SLTE", 189.0, 2.0e6, 0.015), ("TARN", 58.0, 4.9e6, 0.021), ("UMBR", 224.0, 1.3e6, 0.014),
-        ("VOLT", 81.0, 3.9e6, 0.020), ("WREN", 104.0, 2.6e6, 0.017), ("YARR", 37.0, 9.7e6, 0.026),
-    )
-)  # fmt: skip
+FUND_WICK = 0.5
+"""Of its members' mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +78,8 @@ CYCLE = (
     Regime((30, 60), -0.24, 0.0, (NO_INTEREST_DOWN, ABSORBED_DOWN), CLIMAX_DOWN),
 )
 ASIDE_CHANCE = 0.05
+CALM = 0.65
+"""Of the volatility is what most days have; the tide and the climaxes bring the rest."""
 
 
 class Walk:
@@ -106,6 +87,7 @@ class Walk:
 
     def __init__(self, stock: Stock, seed: int) -> None:
         self._stock = stock
+        self._one = CALM * stock.volatility
         self._random = Random(f"{seed} {stock.symbol}")
         self._home = math.log(stock.price)
         self._price = self._home
@@ -116,8 +98,10 @@ class Walk:
         self._strokes: deque[Stroke] = deque()
         self._enter(self._random.randrange(4), self._random.random())
 
-    def next(self) -> Ohlcv:
-        """The next day."""
+    def next(self, tide: float = 0.0) -> Ohlcv:
+        """The next day; `tide` is what lifts or lowers all prices before it opens, as a logarithm."""
+        self._price += tide
+        self._middle += tide
         if not self._days and not self._strokes:
             self._enter((self._regime + 1) % 4, 1.0)
         if not self._strokes:
@@ -143,15 +127,15 @@ class Walk:
         fat = random.gauss(0, 1) / math.sqrt(random.gammavariate(2.5, 0.4))  # Student's t(5): fat tails
         self._heat = math.sqrt(0.06 + 0.08 * min(fat * fat, 9) * self._heat**2 + 0.86 * self._heat**2)
         self._busy = 0.7 * self._busy + random.gauss(0, 0.22)
-        homesick = 0.004 * (self._home - self._price) / self._stock.volatility  # so that no price wanders off
-        pull = regime.pull * (self._middle - self._price) / self._stock.volatility
+        homesick = 0.004 * (self._home - self._price) / self._one  # so that no price wanders off
+        pull = regime.pull * (self._middle - self._price) / self._one
         change = 0.75 * fat * self._heat + regime.drift + pull + homesick
         spread = abs(change) + self._heat * random.gammavariate(4, 0.18)
         volume = math.exp(self._busy) * (0.75 + 0.35 * min(abs(change), 3))
         return Stroke(change, spread, volume, min(1.0, max(0.0, 0.5 + 0.28 * change + random.gauss(0, 0.18))))
 
     def _draw(self, stroke: Stroke) -> Ohlcv:
-        one = self._stock.volatility
+        one = self._one
         opening = self._price + one * self._random.gauss(0, 0.06)
         self._price += max(-0.2, min(0.2, stroke.change * one))
         low = self._price - stroke.close_at * stroke.spread * one
@@ -161,17 +145,50 @@ class Walk:
         return Ohlcv(o, max(o, h, c), min(o, low_price, c), c, volume)
 
 
-class Market:
-    """All stocks on the sessions of one calendar."""
+class Tide:
+    """A level that comes and goes, and its change from session to session."""
 
-    def __init__(self, sessions: Sessions, *, seed: int = 1, stocks: Sequence[Stock] = STOCKS) -> None:
+    def __init__(self, seed: str, *, daily: float, memory: float) -> None:
+        self._random = Random(seed)
+        self._daily = daily
+        self._memory = memory
+        self._level = 0.0
+        self._changes: list[float] = []
+
+    def change(self, session: int) -> float:
+        while len(self._changes) <= session:
+            level = self._memory * self._level + self._random.gauss(0, self._daily)
+            self._changes.append(level - self._level)
+            self._level = level
+        return self._changes[session]
+
+
+class Market:
+    """All stocks and funds on the sessions of one calendar."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        seed: int = 1,
+        stocks: Sequence[Stock] = STOCKS,
+        funds: Sequence[Fund] | None = None,
+    ) -> None:
+        """Without `funds`, those that these stocks make up."""
+        funds = funds_of(stocks) if funds is None else funds
         first = int(np.searchsorted(sessions.days, _number(FIRST_DAY)))
         self._days = sessions.days[first:].tolist()
         self._opens = sessions.opens[first:].tolist()
         self._closes = sessions.closes[first:].tolist()
         self._seed = seed
+        self._sea = Tide(f"{seed} market", daily=0.008, memory=0.995)
+        names = {s.sector for s in stocks}
+        self._bays = {name: Tide(f"{seed} {name}", daily=0.005, memory=0.99) for name in names}
+        self._stocks = {stock.symbol: stock for stock in stocks}
+        self._funds = {fund.symbol: fund for fund in funds}
         self._walks = {stock.symbol: Walk(stock, seed) for stock in stocks}
-        self._walked: dict[str, list[Ohlcv]] = {stock.symbol: [] for stock in stocks}
+        self.symbols = (*self._funds, *self._stocks)
+        self._walked: dict[str, list[Ohlcv]] = {symbol: [] for symbol in self.symbols}
 
     def closed_before(self, now: datetime) -> int:
         """How many sessions have closed: the number of the next one, or of the one that is open."""
@@ -184,7 +201,7 @@ class Market:
         """Daily bars of the sessions `first` up to and without `last`, symbol by symbol."""
         rows = [
             (symbol, self._midnight(session), self._day(symbol, session))
-            for symbol in self._walks
+            for symbol in self.symbols
             for session in range(max(0, first), last)
         ]
         return _columns("1d", rows)
@@ -192,7 +209,7 @@ class Market:
     def minutes(self, session: int) -> list[tuple[datetime, Bars]]:
         """The minutes of a session in order: when each is over, and its bars, one for every symbol."""
         count = (self._closes[session] - self._opens[session]) // MINUTE_US
-        drawn = {symbol: list(self._minutes(symbol, session, count)) for symbol in self._walks}
+        drawn = {symbol: list(self._minutes(symbol, session, count)) for symbol in self.symbols}
         starts = [_time(self._opens[session] + minute * MINUTE_US) for minute in range(count)]
         return [
             (start + timedelta(minutes=1), _columns("1m", [(s, start, bars[i]) for s, bars in drawn.items()]))
@@ -202,8 +219,28 @@ class Market:
     def _day(self, symbol: str, session: int) -> Ohlcv:
         walked = self._walked[symbol]
         while len(walked) <= session:
-            walked.append(self._walks[symbol].next())
+            walked.append(self._next(symbol, len(walked)))
         return walked[session]
+
+    def _next(self, symbol: str, session: int) -> Ohlcv:
+        if fund := self._funds.get(symbol):
+            return self._mean(fund, session)
+        bay = self._bays[self._stocks[symbol].sector]
+        return self._walks[symbol].next(self._sea.change(session) + bay.change(session))
+
+    def _mean(self, fund: Fund, session: int) -> Ohlcv:
+        days = [self._day(stock.symbol, session) for stock in fund.members]
+        bases = [self._day(s.symbol, session - 1).close if session else s.price for s in fund.members]
+        before = self._walked[fund.symbol][-1].close if session else fund.price
+        usual = [day.volume / stock.volume for day, stock in zip(days, fund.members, strict=True)]
+        o, h, low, c = (
+            before * math.fsum(price / base for price, base in zip(prices, bases, strict=True)) / len(bases)
+            for prices in zip(*((d.open, d.high, d.low, d.close) for d in days), strict=True)
+        )
+        top, bottom = max(o, c), min(o, c)  # its members do not reach their extremes at the same moment
+        h, low = top + FUND_WICK * (h - top), bottom - FUND_WICK * (bottom - low)
+        volume = round(fund.volume * math.fsum(usual) / len(usual))
+        return Ohlcv(round(o, 2), round(h, 2), round(low, 2), round(c, 2), volume)
 
     def _minutes(self, symbol: str, session: int, count: int) -> Iterator[Ohlcv]:
         random = Random(f"{self._seed} {symbol} {self._days[session]}")

@@ -1,0 +1,179 @@
+"""What a demonstration shows: how far it is, who leads, what was found, and what to try."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rollotape.cli import setups
+from rollotape.cli.up import Say
+from rollotape.postgres.overview import Event, Overview
+from rollotape.producers.feed import Progress
+
+PLAIN_EVERY_S = 5.0
+WIDE = 118
+"""From here on two tables stand side by side."""
+MOST = 8
+OTHER_LINES = 12
+"""Of the screen: status, headings, blank lines and what to try."""
+
+
+@dataclass(slots=True)
+class Picture:
+    """What is known at one moment."""
+
+    progress: Progress
+    seen: Overview | None = None
+    bars_per_second: float = 0.0
+    leaders: list[Any] = field(default_factory=list)
+    """Of all sectors, the strongest first."""
+    patterns: list[Any] = field(default_factory=list)
+    """The newest first."""
+    active: int = 0
+    trouble: str = ""
+
+
+class View(Protocol):
+    """Shows how it goes."""
+
+    def show(self, picture: Picture) -> None: ...
+
+
+class Screen(Live):
+    """A picture that is drawn again and again in one place."""
+
+    def __init__(self, console: Console, hints: Sequence[str]) -> None:
+        super().__init__(console=console, auto_refresh=False, transient=True)
+        self._hints = hints
+        self._seen = setups.Seen()
+
+    def show(self, picture: Picture) -> None:
+        self._seen.look(picture.patterns)
+        self.update(board(picture, self._hints, self.console.size, self._seen), refresh=True)
+
+
+class Lines:
+    """A line every few seconds, and one for each of some new things, for files and pipes."""
+
+    def __init__(self, say: Say, hints: Sequence[str]) -> None:
+        self._say = say
+        self._hints = hints
+        self._said_at = 0.0
+        self._told: set[object] = set()
+
+    def __enter__(self) -> "Lines":
+        for hint in self._hints:
+            self._say(hint)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, picture: Picture) -> None:
+        if time.monotonic() - self._said_at < PLAIN_EVERY_S:
+            return
+        self._said_at = time.monotonic()
+        self._say(status(picture))
+        leaders = tuple(leader["symbol"] for leader in picture.leaders[:5])
+        if leaders and leaders not in self._told:
+            self._say(f"  leading: {', '.join(leaders)}")
+        newest = picture.seen.newest if picture.seen else ()
+        patterns = [p for p in picture.patterns if p["id"] not in self._told][:3]
+        events = [e for e in newest if e not in self._told][:2]
+        for pattern in reversed(patterns):
+            self._say(f"  pattern  {setups.line(pattern)}")
+        for event in reversed(events):
+            self._say(f"  event    {'  '.join(words(event))}")
+        self._told = {leaders, *(p["id"] for p in picture.patterns), *newest}
+
+
+def board(
+    picture: Picture, hints: Sequence[str], size: tuple[int, int], seen: setups.Seen
+) -> RenderableType:
+    """Everything at once, as much as fits the terminal."""
+    width, height = size
+    side_by_side = width >= WIDE
+    room = max(3, height - OTHER_LINES - len(hints))
+    if not side_by_side:
+        room //= 3
+    each = max(2, min(MOST, room // 2 if side_by_side else room))
+    left = leaders_table(picture.leaders[:each]), events_table(picture, each)
+    found = setups.table(picture.patterns[:each], width, seen)
+    heading = f"Newest of {picture.active:,} active patterns" if picture.active else "Patterns"
+    parts: list[RenderableType] = [Text(status(picture), "bold"), ""]
+    parts += [*_headed(heading, found, picture.patterns), ""]
+    leaders = Group(*_headed("Leaders of their sectors (the month against SPY)", left[0], picture.leaders))
+    events = Group(*_headed("Newest volume-spread events", left[1], picture.seen and picture.seen.newest))
+    if side_by_side:
+        both = Table.grid(padding=(0, 4, 0, 0))
+        both.add_row(leaders, events)
+        parts += [both, ""]
+    else:
+        parts += [leaders, "", events, ""]
+    parts += [Text(hint, "dim", no_wrap=True, overflow="ellipsis") for hint in hints]
+    if picture.trouble:
+        parts.append(Text(picture.trouble, "yellow"))
+    return Group(*parts)
+
+
+def _headed(heading: str, table: Table, rows: object) -> list[RenderableType]:
+    return [Text(heading, "bold cyan"), table if rows else Text("none yet", "dim")]
+
+
+def leaders_table(leaders: Sequence[Any]) -> Table:
+    table = _plain("symbol", "sector", "excess", "rating")
+    for leader in leaders:
+        excess, rating = leader["rs_score"], leader["rating"]
+        table.add_row(
+            leader["symbol"],
+            leader["sector"],
+            Text(f"{excess:+.1f}", "red" if excess < 0 else "green"),
+            "-" if rating is None else str(rating),
+        )
+    return table
+
+
+def events_table(picture: Picture, most: int) -> Table:
+    table = _plain("known (UTC)", "symbol", "", "rule set", "event")
+    for event in picture.seen.newest[:most] if picture.seen else ():
+        colour = "green" if event.direction == "bullish" else "red"
+        *plain, kind, _ = words(event)
+        table.add_row(*plain, Text(kind, colour))
+    return table
+
+
+def _plain(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, setups.GAP, 0, 0))
+    for head in heads:
+        right = head in ("excess", "rating")
+        table.add_column(head, header_style="dim", justify="right" if right else "left", no_wrap=True)
+    return table
+
+
+def status(picture: Picture) -> str:
+    """Where simulated time is, and how much there is of everything."""
+    progress, seen = picture.progress, picture.seen
+    if progress.until:
+        pace = "live" if progress.live else "accelerated"
+        when = f"{progress.until:%Y-%m-%d %H:%M} UTC ({pace})"
+    else:
+        when = "sending three years of days"
+    if seen is None:
+        return f"Simulated market, {when}"
+    return (
+        f"Simulated market, {when}: {seen.bars:,} bars stored, {picture.bars_per_second:,.0f}/s,"
+        f" {seen.events:,} events, {picture.active:,} active patterns"
+    )
+
+
+def words(event: Event) -> tuple[str, ...]:
+    """One event as a row of text."""
+    return (
+        f"{event.knowable_at:%m-%d %H:%M}", event.symbol, event.timeframe, event.rule_set,
+        event.kind.replace("_", " "), event.direction,
+    )  # fmt: skip

@@ -1,0 +1,73 @@
+"""`rollo demo` as a stranger meets it: leaders and moving patterns within a minute, and an end."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from rollotape.domain.sectors import FUNDS
+from rollotape.producers.companies import STOCKS
+from support.processes import mentioning
+from support.stacks import Stack, rollo, running_stack
+from support.waiting import eventually_sync
+
+WITHIN_S = 60.0
+"""What a stranger is promised, from the first word to leaders."""
+SCAN = "/api/patterns/scan?confidence_min=0&per_page=100"
+
+
+def patterns(demo: Stack) -> dict[str, Any]:
+    """Active patterns by id; none while the read model is being built."""
+    status, body = demo.get(SCAN)
+    return {p["id"]: p for p in body["patterns"]} if status == 200 else {}
+
+
+def leaders(demo: Stack) -> list[Any]:
+    status, body = demo.get("/api/analytics/rs/leaders")
+    return list(body["leaders"]) if status == 200 else []
+
+
+def test_a_demonstration_has_leaders_patterns_and_events_within_a_minute(data_dir: Path) -> None:
+    with running_stack(data_dir, "--speed", "1000", "--sessions", "6", command="demo") as demo:
+        eventually_sync(lambda: len(leaders(demo)) == 22, within_s=WITHIN_S, what="two leaders a sector")
+        assert {leader["sector"] for leader in leaders(demo)} == set(FUNDS)
+
+        eventually_sync(lambda: patterns(demo), within_s=WITHIN_S, what="active patterns")
+        first = patterns(demo)
+        eventually_sync(lambda: _moved(first, patterns(demo)), within_s=WITHIN_S, what="patterns that move")
+        assert {p["source"] for p in first.values()} == {"example-finder"}
+        assert {p["sector"] for p in first.values()} <= set(FUNDS)
+
+        eventually_sync(lambda: _minutes(demo) > 0, within_s=WITHIN_S, what="events of minutes")
+        eventually_sync(lambda: "leading: " in demo.said and "  pattern  " in demo.said, what="lines")
+        assert "Simulated market, " in demo.said
+        assert demo.said.count(f"'{demo.found.gateway_url}/api") == 4
+        shown = rollo("scan", "--data", str(data_dir), "--confidence", "0")
+        assert "patterns as of" in shown.stdout
+
+        other = rollo("verify", "--data", str(data_dir), within_s=120)
+        assert other.stdout.startswith("0 differences over 79 symbols"), other.stdout + other.stderr
+        assert demo.stop(signal.SIGINT) == 0
+    assert "Traceback" not in demo.said
+    assert mentioning(data_dir) == {}
+    _another_market_is_refused(data_dir)
+
+
+def _another_market_is_refused(data_dir: Path) -> None:
+    told = rollo("demo", "--data", str(data_dir), "--seed", "2", within_s=90)
+    assert told.returncode == 2
+    assert "simulated prices must not mix with them" in told.stderr
+    assert mentioning(data_dir) == {}
+
+
+def _moved(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Some came or went, and some that stayed changed."""
+    both = before.keys() & after.keys()
+    return before.keys() != after.keys() and any(before[i]["price"] != after[i]["price"] for i in both)
+
+
+def _minutes(demo: Stack) -> int:
+    found = 0
+    for stock in STOCKS[:3]:
+        status, body = demo.get(f"/api/symbols/{stock.symbol}/vsa?timeframe=1m&rule_set=all")
+        found += len(body["events"]) if status == 200 else 0
+    return found
