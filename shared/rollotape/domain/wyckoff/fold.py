@@ -1,0 +1,163 @@
+"""The fold over bars: from a state and the bars after it to facts and the next state.
+
+Where no range is open, bars that are no candidate of anything are passed over; so most cost nothing.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rollotape.domain.wyckoff import confidence, ranges
+from rollotape.domain.wyckoff.chart import Chart
+from rollotape.domain.wyckoff.facts import Fact
+from rollotape.domain.wyckoff.rules import CREST, LOOKBACK, WYCKOFF_1, Rules
+from rollotape.domain.wyckoff.state import OpenRange, SideState, State, dump, load
+from rollotape.domain.wyckoff.tape import Tape
+
+Key = tuple[str, str]
+"""(symbol, timeframe)"""
+
+class Checkpoint(NamedTuple):
+    """The state after the bar `ts`."""
+
+    ts: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    state: State
+    """After the last bar."""
+    facts: list[Fact]
+    checkpoints: list[Checkpoint]
+    """At the bars that were asked for."""
+
+
+class Fold:
+    """A fold under way, for those who do not know yet how far it has to go."""
+
+    def __init__(self, key: Key, state: State, tape: Tape, start: int, rules: Rules = WYCKOFF_1) -> None:
+        """`state` is the one before position `start` of the tape.
+
+        The tape begins with the key's history, or at least REACH bars before `start`.
+        """
+        self.state, self._tape = state, tape
+        self.reached = start
+        """Position of the next bar."""
+        self._states = load(state, start - 1)
+        self._sides = (
+            _Side(Chart(key, tape, "accumulation", rules), self._states[0]),
+            _Side(Chart(key, tape, "distribution", rules), self._states[1]),
+        )
+
+    def to(self, position: int) -> Checkpoint:
+        """Fold the bars up to this position, itself included; positions only grow."""
+        assert position >= self.reached
+        for side in self._sides:
+            side.run(self.reached, position + 1)
+        self.reached = position + 1
+        self.state = dump(self._states, position)
+        return Checkpoint(self._tape.bars["ts"][position].item(), self.state)
+
+    def facts(self) -> list[Fact]:
+        """Everything found so far, by confirming bar, accumulation first, in the order it was found."""
+        said = [(at, n, fact) for n, side in enumerate(self._sides) for at, fact in side.chart.said]
+        said.sort(key=lambda found: found[:2])
+        return [fact for *_, fact in said]
+
+
+def advance(
+    key: Key, state: State, tape: Tape, start: int, *, keep: Sequence[int] = (), rules: Rules = WYCKOFF_1
+) -> Folded:
+    """Fold all bars from position `start` on; `keep` are positions, in order, whose states are wanted."""
+    fold = Fold(key, state, tape, start, rules)
+    kept = [fold.to(position) for position in keep]
+    if len(tape) > (keep[-1] + 1 if keep else start):
+        fold.to(len(tape) - 1)
+    return Folded(fold.state, fold.facts(), kept)
+
+
+class _Side:
+    def __init__(self, chart: Chart, state: SideState) -> None:
+        self.chart, self.state, self.rules = chart, state, chart.rules
+        self.climaxes: list[int] = chart.view.climaxes.tolist()
+        self.candidates: list[int] = sorted([*self.climaxes, *chart.view.supports.tolist()])
+        self.reader = None if state.range is None else ranges.Reader(chart, state.range)
+
+    def run(self, start: int, stop: int) -> None:
+        i = start
+        while i < stop:
+            if self.reader is None:
+                i = self._next(i)
+                if i >= stop:
+                    return
+            self._bar(i)
+            i += 1
+
+    def _next(self, i: int) -> int:
+        """The next bar at which something can happen while no range is open."""
+        at = bisect_left(self.candidates, i)
+        candidate = self.candidates[at] if at < len(self.candidates) else len(self.chart.low)
+        if self.state.supports:
+            return max(i, min(candidate, self.state.supports[0].at + self.rules.ps_bars))
+        return candidate
+
+    def _bar(self, i: int) -> None:
+        at = bisect_left(self.candidates, i)
+        candidate = at < len(self.candidates) and self.candidates[at] == i
+        climactic = candidate and _among(self.climaxes, i)
+        if self.reader is not None:
+            climax = self.reader.of.climax
+            if not self.reader.step(i, climactic):
+                self.reader = self.state.range = None
+            elif self.reader.of.climax is not climax:
+                self._climax(i, self.reader.of)
+                candidate = False
+        if self.reader is None and candidate:
+            if climactic:
+                self.state.range = ranges.opened(self.chart, i)
+                self.reader = ranges.Reader(self.chart, self.state.range)
+                self._climax(i, self.state.range)
+            else:
+                self._support(i)
+        self._expire(i)
+
+    def _climax(self, i: int, of: OpenRange) -> None:
+        """A climax confirms the preliminary supports above it."""
+        self.state.last_climax = i
+        low, waiting = of.climax.level, []
+        for mark in self.state.supports:
+            if low < mark.level:
+                self.chart.status(i, "PS", mark, "confirmed", of)
+            else:
+                waiting.append(mark)
+        self.state.supports = waiting
+
+    def _support(self, i: int) -> None:
+        """Preliminary support, unless the decline it belongs to had its climax already."""
+        chart, last = self.chart, self.state.last_climax
+        if last is not None and last >= self._crest(i):
+            return
+        bar = chart.bottom(i)
+        a20 = chart.tape.true_range_sum[i].item() / LOOKBACK
+        values = confidence.preliminary_support(
+            bar, bar.spread / a20, chart.view.below[i].item() / 50 / a20
+        )
+        chart.event(i, "PS", bar, values, None)
+        self.state.supports.append(bar)
+
+    def _crest(self, i: int) -> int:
+        """Where the decline began: the highest close of the last 60 bars, the last of equals."""
+        closes = self.chart.close[i + 1 - CREST : i + 1]
+        return i - closes[::-1].index(max(closes))
+
+    def _expire(self, i: int) -> None:
+        supports = self.state.supports
+        while supports and i - supports[0].at >= self.rules.ps_bars:
+            self.chart.status(i, "PS", supports.pop(0), "expired", None)
+
+
+def _among(positions: list[int], i: int) -> bool:
+    at = bisect_left(positions, i)
+    return at < len(positions) and positions[at] == i
