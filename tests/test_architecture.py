@@ -144,7 +144,9 @@ def test_a_service_does_not_import_another(service: str) -> None:
         assert not {u for u in imports(name) if u.partition(".")[0] in SERVICES.keys() - {service}}
 
 
-@pytest.mark.parametrize("part", ["streams", "postgres", "cache", "embedded", "producers", "domain"])
+@pytest.mark.parametrize(
+    "part", ["streams", "postgres", "cache", "embedded", "producers", "domain", "simulation"]
+)
 def test_only_the_edge_knows_the_command_line(part: str) -> None:
     for name in names_of(f"rollotape.{part}"):
         assert not {u for u in imports(name) if u.startswith("rollotape.cli") or u in {"typer", "rich"}}, name
@@ -166,6 +168,25 @@ def test_the_simulated_market_does_not_know_what_is_looked_for() -> None:
     for name in ("rollotape.producers.simulator", "rollotape.producers.feed"):
         looked_for = ("rollotape.domain.vsa", "rollotape.domain.wyckoff", "rollotape.domain.analysis")
         assert not {u for u in imports(name) if u.startswith(looked_for)}
+
+
+@pytest.mark.parametrize("name", names_of("rollotape.simulation"))
+def test_the_simulation_does_not_know_how_a_detector_decides(name: str) -> None:
+    """Or a score would only say that two copies of a rule agree."""
+    ours = {u for u in imports(name, for_types=True) if u.startswith("rollotape.")}
+    allowed = {"rollotape.domain", "rollotape.domain.bars", "rollotape.domain.sessions", "rollotape.errors"}
+    assert all(u in allowed or u.startswith("rollotape.simulation") for u in ours), name
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in names_of("rollotape.simulation") if name != "rollotape.simulation.files"]
+)
+def test_the_simulation_is_pure_but_for_its_files(name: str) -> None:
+    for used in imports(name):
+        assert used.partition(".")[0] in PURE | {"random", "rollotape", "statistics"}, used
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) != ("np", "random"), where(name, node)
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rollotape.domain.bars import TIMEFRAMES
-from rollotape.domain.sessions import DAY_US, Sessions
 from rollotape.simulation import plain
 from rollotape.simulation.chance import Chance, Floats
 from rollotape.simulation.difficulty import DIFFICULTIES, Difficulty
@@ -22,7 +21,6 @@ from rollotape.simulation.series import (
     Label,
     Series,
     Times,
-    starts,
 )
 
 KINDS = (*VARIANTS, *EVENT_FREE)
@@ -212,8 +210,3 @@ def _composed(
 def _cents(of: Character, parts: list[Floats]) -> Floats:
     """Rounding keeps the order of open, high, low and close."""
     return np.maximum(0.01, np.rint(of.price * np.exp(of.volatility * np.concatenate(parts)) * 100) / 100)
-
-
-def grid(sessions: Sessions, timeframe: str, first_us: int, count: int) -> Times:
-    """Starts of so many bars from an instant's day on."""
-    return starts(sessions, timeframe, first_us // DAY_US, count)

@@ -76,21 +76,17 @@ def rows(series: Series, sessions: Sessions) -> domain.Rows:
 
 
 def starts(sessions: Sessions, timeframe: str, first_day: int, count: int) -> Times:
-    """Starts of so many bars from a day (days since 1970) on, in regular hours.
-
-    Raises:
-        ValueError: the calendar ends before.
-    """
+    """Starts of so many bars from a day (days since 1970) on, in regular hours; fewer where the calendar
+    ends before."""
     frame = domain.TIMEFRAMES[timeframe]
     begin = int(np.searchsorted(sessions.days, first_day))
     if timeframe == "1w":
-        found = np.unique((sessions.days[begin:] + 3) // 7 * 7 - 3) * DAY_US
+        mondays = (sessions.days[begin : begin + 5 * count + 5] + 3) // 7 * 7 - 3
+        found = np.unique(mondays[mondays >= first_day]) * DAY_US
     elif timeframe == "1d":
         found = sessions.days[begin : begin + count] * DAY_US
     else:
         found = _intraday(sessions, frame.length_us, begin, count)
-    if len(found) < count:
-        raise ValueError(f"the calendar has only {len(found):,} {timeframe} bars from there on")
     return found[:count].astype(np.int64)
 
 
