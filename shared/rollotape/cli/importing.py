@@ -73,7 +73,7 @@ def import_bars(
 
     Example: rollo import bars_daily.csv.gz --wait
     """
-    options = _options(timeframe, revision, symbol, timezone)
+    options = options_of(timeframe, revision, symbol, timezone)
     settings = ends.stack_of(data)
     job = ImportJob(settings, files, options, frame_bars, refused)
     summary = ends.run(job.run(wait=wait), interrupted=job.interrupted)
@@ -83,7 +83,7 @@ def import_bars(
         typer.echo(_in_words(summary))
 
 
-def _options(
+def options_of(
     timeframe: str | None, revision: int | None, symbol: str | None, timezone: str | None
 ) -> Options:
     known = known_timeframe(timeframe) if timeframe is not None else None

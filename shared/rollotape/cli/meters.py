@@ -92,6 +92,17 @@ class Meter:
 
         return done
 
+    def said(self, what: str, total: int) -> Callable[[int, str], None]:
+        """A bar with words of its own; call the result with how much is done and what there is to say."""
+        task = self._task(what, total)
+
+        def done(count: int, words: str) -> None:
+            if self._progress and task is not None:
+                self._progress.update(task, completed=count, rate=words)
+            self._line(f"{what}: {count / max(1, total):.0%}, {words}")
+
+        return done
+
     def _task(self, name: str, total: float | None) -> TaskID | None:
         return self._progress.add_task(name, total=total, rate="") if self._progress else None
 

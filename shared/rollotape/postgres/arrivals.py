@@ -67,3 +67,17 @@ async def scored_dates(database: Database, first: date, last: date) -> int:
 async def sample(database: Database, count: int) -> list[str]:
     """So many symbols by chance, fewer where there are fewer."""
     return [row["symbol"] for row in await database.fetch(queries("arrivals")["sample"], count)]
+
+
+async def has_bars(database: Database) -> bool:
+    """Whether anything was ever stored."""
+    return bool(await database.fetchval(queries("arrivals")["has_bars"]))
+
+
+async def held(database: Database, keys: Sequence[tuple[str, str, int, int]]) -> list[set[int]]:
+    """The starts of stored bars of each (symbol, timeframe, from, to); times are raw microseconds."""
+    found: list[set[int]] = [set() for _ in keys]
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    for i, ts in await database.fetch(queries("arrivals")["held"], *columns):
+        found[i - 1].add(ts)
+    return found

@@ -29,3 +29,13 @@ SELECT (SELECT count(*) FROM dirty_symbols WHERE timeframe = '1d' AND id <= $1::
 -- name: scored_dates
 SELECT count(*) FROM rs_dates d
 WHERE d.as_of BETWEEN $1 AND $2 AND EXISTS (SELECT FROM rs_scores s WHERE s.as_of = d.as_of)
+
+-- name: has_bars
+SELECT EXISTS (SELECT FROM bars)
+
+-- name: held
+-- Which bars of some symbols and timeframes are stored, between two times each: a scan of the primary key.
+SELECT k.i, b.ts
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+     WITH ORDINALITY AS k(symbol, timeframe, first_ts, last_ts, i)
+JOIN bars b ON b.symbol = k.symbol AND b.timeframe = k.timeframe AND b.ts BETWEEN k.first_ts AND k.last_ts

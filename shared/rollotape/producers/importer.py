@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 from redis.asyncio import Redis
@@ -60,6 +60,15 @@ class Sent:
     @property
     def last_ids(self) -> dict[str, str]:
         return {stream: ids[-1] for stream, ids in self.entries.items()}
+
+
+class Amount(Protocol):
+    """How much was sent."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def entry_count(self) -> int: ...
 
 
 class RefusedRows:
@@ -179,7 +188,7 @@ class Readers:
         self._moved = clock()
         self._is_quiet = False
 
-    async def pause(self, sent: Sent) -> None:
+    async def pause(self, sent: Amount) -> None:
         """Return when few bars wait; or when nobody reads, for then a pause makes nothing better."""
         bars_per_entry = sent.rows / max(1, sent.entry_count)
         while True:
