@@ -80,9 +80,13 @@ def follow(trade: Trade, bars: Rows) -> Trade:
     return trade
 
 
+def sound(sign: int, entry: float, stop: float) -> bool:
+    """Whether the stop lies on the losing side of the entry; R has no meaning otherwise."""
+    return (entry - stop) * sign > 0
+
+
 def realized_r(entry: float, stop: float, exit_price: float) -> float:
-    """R of a long or short trade; which it is, the side of the stop says, and it must not equal the entry."""
-    assert entry != stop, "a stop at the entry risks nothing"
+    """R of a long or short trade with a sound stop: the side of the stop says which it is."""
     return (exit_price - entry) / (entry - stop)
 
 
@@ -93,9 +97,8 @@ def _next(trade: Trade, bar: Rows) -> Trade:
     if trade.status == "PENDING":
         if _stopped(trade, opening) or _reached(trade, opening):
             return replace(trade, status="CANCELLED", changed_at=end, reason="beyond")
-        trade = replace(
-            trade, status="OPEN", changed_at=end, entry_price=opening, entry_date=at_open, entry_session=session
-        )
+        entry = {"entry_price": opening, "entry_date": at_open, "entry_session": session}
+        trade = replace(trade, status="OPEN", changed_at=end, **entry)
     trade = replace(trade, bars=trade.bars + 1)
     low, high = (bar["low"].item(), bar["high"].item())[:: trade.sign]
     if _stopped(trade, opening):

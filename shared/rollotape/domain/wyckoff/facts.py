@@ -92,7 +92,7 @@ class Indicators(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """A trade that an event proposes; `test_confirmed` begins as False where the type has a test, else None."""
+    """A trade that an event proposes; `test_confirmed` is at first False, None for a type without a test."""
 
     symbol: str
     timeframe: str

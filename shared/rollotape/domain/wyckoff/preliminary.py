@@ -1,4 +1,4 @@
-"""What came before a pattern on its side of the market, counted as it was known when the pattern was found."""
+"""What came before a pattern on its side, counted as it was known when the pattern was found."""
 
 from collections.abc import Iterable
 from uuid import UUID

@@ -131,7 +131,7 @@ class Reader:
             self._spring_dip(i, under)
         elif of.dip == UNDER:
             if chart.close[i] > of.support:
-                of.dip = NO_DIP
+                self._leave_dip(NO_DIP)
         elif of.test == AWAITED and self._test(i):
             pass
         elif under > self.distance.spring_over and self._may_spring(i):
@@ -148,28 +148,33 @@ class Reader:
     def _spring_dip(self, i: int, under: int) -> None:
         of, chart = self.of, self.chart
         assert of.dip_low is not None
+        assert of.dip_from is not None
         if chart.low[i] < of.dip_low.level:
             of.dip_low = chart.bottom(i)
         above = chart.close[i] > of.support
         if under > self.distance.spring_most:
-            of.dip = NO_DIP if above else UNDER
+            self._leave_dip(NO_DIP if above else UNDER)
         elif above:
             self._spring(i)
         elif i - of.dip_from >= self.rules.spring_bars:
-            of.dip = UNDER
+            self._leave_dip(UNDER)
+
+    def _leave_dip(self, dip: int) -> None:
+        self.of.dip, self.of.dip_from, self.of.dip_low = dip, None, None
 
     def _spring(self, i: int) -> None:
         of, chart, rules = self.of, self.chart, self.rules
-        low = of.dip_low
+        low, begin = of.dip_low, of.dip_from
         assert low is not None
-        values = confidence.spring(
-            low, self._units(of.support - low.level), i - of.dip_from, rules.spring_bars, of.secondary_tests
-        )
+        assert begin is not None
+        under = self._units(of.support - low.level)
+        values = confidence.spring(low, under, i - begin, rules.spring_bars, of.secondary_tests)
         chart.phase(i, of, "B")
         chart.phase(i, of, "C")
         worth = chart.event(i, "SPRING", low, values, of)
         chart.pattern(i, "SPRING", low, worth, of)
-        of.spring, of.test, of.candidate, of.dip, of.dip_low = low, AWAITED, None, NO_DIP, None
+        of.spring, of.test, of.candidate = low, AWAITED, None
+        self._leave_dip(NO_DIP)
         self.changed = True
 
     def _test(self, i: int) -> bool:
@@ -211,9 +216,7 @@ class Reader:
         if low < of.dip_low.level:
             of.dip_low = chart.bottom(i)
         if of.climax.level - of.dip_low.level > zone:
-            of.dip, of.dip_low = UNDER, None
-            if chart.close[i] > of.support:
-                of.dip = SPENT
+            self._leave_dip(SPENT if chart.close[i] > of.support else UNDER)
         elif chart.close[i] > of.climax.level:
             self._tested(i)
 
@@ -222,7 +225,7 @@ class Reader:
         of, chart, rules = self.of, self.chart, self.rules
         low = of.dip_low
         assert low is not None
-        of.dip, of.dip_low = SPENT, None
+        self._leave_dip(SPENT)
         if low.volume * rules.st_volume.denominator > of.climax.volume * rules.st_volume.numerator:
             return
         distance = self._units(abs(low.level - of.climax.level))
@@ -243,7 +246,8 @@ class Reader:
         )
         chart.pattern(i, "SOS", bar, of.sos_confidence, of)
         of.stage, of.sos, of.crest, self.changed = STRENGTH, bar, bar, True
-        of.dip, of.dip_low, of.candidate = NO_DIP, None, None
+        of.candidate = None
+        self._leave_dip(NO_DIP)
 
     def _strength(self, i: int) -> str | None:
         """After SOS: the last point of support, on the first pullback that is one."""

@@ -82,7 +82,8 @@ class OpenRange:
     """AR: so far, then for good."""
     secondary_tests: int = 0
     dip: int = NO_DIP
-    dip_from: int = 0
+    dip_from: int | None = None
+    """Where the undercut began that may become a spring."""
     dip_low: Mark | None = None
     spring: Mark | None = None
     test: int = NO_TEST
@@ -154,7 +155,7 @@ def _dump_range(kept: OpenRange, now: int) -> list[Any]:
         if name in _MARKS:
             value = None if value is None else _turned(value, now)
         elif name in _POSITIONS:
-            value = now - value
+            value = None if value is None else now - value
         out.append(value)
     return out
 
@@ -165,7 +166,8 @@ def _load_range(said: list[Any], now: int) -> OpenRange:
         if values[name] is not None:
             values[name] = _mark(values[name], now)
     for name in _POSITIONS:
-        values[name] = now - values[name]
+        if values[name] is not None:
+            values[name] = now - values[name]
     values["phases"] = [(phase, ts) for phase, ts in values["phases"]]
     return OpenRange(**values)
 
