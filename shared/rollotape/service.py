@@ -27,7 +27,7 @@ from faststream.asgi import AsgiFastStream
 from faststream.redis import RedisBroker
 from redis.asyncio import Redis
 
-from rollotape import logs, metrics
+from rollotape import arguments, logs, metrics
 from rollotape import settings as configuration
 from rollotape.errors import Refused, Unavailable
 from rollotape.health import Health, make_app, serve
@@ -164,6 +164,7 @@ Start = Callable[[Service], Awaitable[None]]
 def run(name: str, start: Start) -> None:
     """Run a worker until SIGTERM or SIGINT. Exit code 2: refused to start; 1: what it needs is away."""
     try:
+        arguments.heed(name)
         settings = configuration.load()
         logs.configure(name, settings.instance, settings.log_level)
         # A batch makes tens of thousands of objects that live for moments: collecting after every 700 of

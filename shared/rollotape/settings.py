@@ -1,13 +1,23 @@
-"""Every setting, read once from the environment (prefix ROLLO_) when a process starts."""
+"""Every setting, read once from the environment (prefix ROLLO_) when a process starts.
+
+Each may also be in a file: ROLLO_DATABASE_PASSWORD_FILE names the file that holds ROLLO_DATABASE_PASSWORD.
+"""
 
 import os
 import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio.connection import parse_url
 
 from rollotape.errors import Refused
+
+PREFIX = "ROLLO_"
+FROM_FILE = "_FILE"
 
 
 def _instance() -> str:
@@ -17,13 +27,21 @@ def _instance() -> str:
 class Settings(BaseSettings):
     """Frozen; components are handed the part they need, never this object's module."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLLO_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     redis_url: str = Field(description="Redis that keeps the streams; its policy must be noeviction.")
+    redis_password: SecretStr | None = Field(None, description="Of ROLLO_REDIS_URL, if it names none itself.")
     cache_url: str | None = Field(None, description="Redis that keeps recomputable answers.")
+    cache_password: SecretStr | None = Field(None, description="Of ROLLO_CACHE_URL, if it names none itself.")
     database_url: str = Field(description="PostgreSQL 15 or newer, postgresql://user@host:port/name.")
+    database_password: SecretStr | None = Field(
+        None, description="Of ROLLO_DATABASE_URL, if it names none itself."
+    )
 
-    instance: str = Field(default_factory=_instance, description="Name of this replica in leases and logs.")
+    instance: str = Field(
+        default_factory=_instance,
+        description="Name of this replica in leases and logs; without it, host name and process number.",
+    )
     partitions: int = Field(16, ge=1, le=1024, description="Partitions of a new installation; then fixed.")
     batch_entries: int = Field(2_000, ge=1, description="Stream entries read at once.")
     batch_bars: int = Field(20_000, ge=1, description="Bars applied in one transaction.")
@@ -35,24 +53,151 @@ class Settings(BaseSettings):
     janitor_every_s: float = Field(30.0, gt=0, description="Seconds between two trimmings.")
 
     pool_size: int = Field(6, ge=1, description="PostgreSQL connections of one process.")
-    statement_timeout_ms: int = Field(30_000, ge=1)
-    lock_timeout_ms: int = Field(10_000, ge=1)
-    idle_transaction_ms: int = Field(10_000, ge=1)
-    tcp_user_timeout_ms: int = Field(15_000, ge=1)
+    statement_timeout_ms: int = Field(
+        30_000, ge=1, description="A statement that takes longer is cancelled and tried again."
+    )
+    lock_timeout_ms: int = Field(
+        10_000, ge=1, description="A lock not had within this time is given up and tried again."
+    )
+    idle_transaction_ms: int = Field(
+        10_000, ge=1, description="A transaction in which nothing happens for this long is ended."
+    )
+    tcp_user_timeout_ms: int = Field(
+        15_000, ge=1, description="A connection whose peer is silent for this long is broken."
+    )
     watchdog_s: float = Field(30.0, gt=0, description="Our own transactions older than this are ended.")
 
     ops_host: str = Field("127.0.0.1", description="Where a service answers /livez, /readyz and /metrics.")
-    ops_port: int = Field(0, ge=0, le=65535, description="0 chooses a free port.")
+    ops_port: int = Field(0, ge=0, le=65535, description="The port for it; 0 chooses a free one.")
     http_host: str = Field("127.0.0.1", description="Where the gateway listens.")
-    http_port: int = Field(8080, ge=0, le=65535)
+    http_port: int = Field(8080, ge=0, le=65535, description="The gateway's port; 0 chooses a free one.")
     auth: Literal["on", "off"] = Field("on", description="off is accepted on loopback only.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least to be logged.")
 
 
 def load(**given: Any) -> Settings:
-    """Read the environment, save for what is given; or raise `Refused` naming every wrong variable."""
+    """Read the environment and the files it names, save for what is given; passwords are in the URLs then.
+
+    Raises:
+        Refused: the message names every variable that is missing or wrong.
+    """
+    found, unread = _in_files(os.environ, given.keys())
+    wrong = list(unread.values())
     try:
-        return Settings(**given)
+        settings = Settings(**found | given)
     except ValidationError as error:
-        wrong = [f"ROLLO_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
-        raise Refused("settings: " + "; ".join(wrong)) from None
+        wrong += [_complaint(e) for e in error.errors() if e["loc"][0] not in unread]
+    else:
+        wrong += _wrong_addresses(settings)
+    if wrong:
+        raise Refused("; ".join(wrong))
+    return _with_passwords(settings)
+
+
+def named(setting: str) -> bool:
+    """Does the environment have this setting, or name a file that does?"""
+    return any(os.environ.get(variable(setting) + ending) for ending in ("", FROM_FILE))
+
+
+def variable(setting: str) -> str:
+    return PREFIX + setting.upper()
+
+
+def described() -> Iterator[tuple[str, str]]:
+    """Every variable with what it means."""
+    for name, field in Settings.model_fields.items():
+        if field.is_required():
+            default = " (needed)"
+        else:
+            default = "" if field.default_factory or field.default is None else f" [{field.default}]"
+        yield variable(name), f"{field.description}{default}"
+
+
+def _in_files(environment: Mapping[str, str], given: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """By setting, values that files hold, and what is wrong with files that were named."""
+    found: dict[str, str] = {}
+    wrong: dict[str, str] = {}
+    for name in Settings.model_fields.keys() - given:
+        plain, pointer = variable(name), variable(name) + FROM_FILE
+        if not (place := environment.get(pointer)):
+            continue
+        if environment.get(plain):
+            wrong[name] = f"{plain} and {pointer} are both set: keep one"
+            continue
+        try:
+            found[name] = Path(place).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            wrong[name] = f"{pointer}: {place} cannot be read: {reason}"
+            continue
+        if not found[name]:
+            wrong[name] = f"{pointer}: {place} is empty"
+    return found, wrong
+
+
+def _complaint(error: Any) -> str:
+    name = str(error["loc"][0])
+    if error["type"] == "missing":
+        meaning = (Settings.model_fields[name].description or "").rstrip(".")
+        return f"{variable(name)} is not set ({meaning})"
+    return f"{variable(name)}: {error['msg']}"
+
+
+def must_be_redis(name: str, url: str) -> None:
+    """Said before anybody connects; the URL itself is not repeated, for it may hold a password.
+
+    Raises:
+        Refused: this is no URL of a Redis.
+    """
+    try:
+        parse_url(url)
+    except ValueError:
+        raise Refused(f"{name} is no URL like redis://:password@host:6379/0") from None
+
+
+def must_be_postgres(name: str, url: str) -> None:
+    """The same for PostgreSQL."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("postgresql", "postgres") and ("," in parts.netloc or parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise Refused(f"{name} is no URL like postgresql://user:password@host:5432/name")
+
+
+_SERVERS = {"redis": must_be_redis, "cache": must_be_redis, "database": must_be_postgres}
+
+
+def _wrong_addresses(settings: Settings) -> list[str]:
+    wrong = []
+    for server, must_be_right in _SERVERS.items():
+        url, name = getattr(settings, f"{server}_url"), variable(f"{server}_url")
+        if not url:
+            continue  # the cache, or a command that does not need this server
+        try:
+            must_be_right(name, url)
+        except Refused as refused:
+            wrong.append(str(refused))
+        else:
+            if getattr(settings, f"{server}_password") and urlsplit(url).password:
+                other = variable(f"{server}_password")
+                wrong.append(f"{name} has a password in it, and {other} is set as well: keep one")
+    return wrong
+
+
+def _with_passwords(settings: Settings) -> Settings:
+    """The same with each password in its URL, where every client of ours looks for it."""
+    update: dict[str, str] = {}
+    for server in _SERVERS:
+        url, password = getattr(settings, f"{server}_url"), getattr(settings, f"{server}_password")
+        if url and password:
+            update[f"{server}_url"] = _with_password(url, password.get_secret_value())
+    return settings.model_copy(update=update)
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    login, _, place = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}").geturl()

@@ -53,6 +53,7 @@ def run(service: str, changes: Sequence[str], environment: Mapping[str, str], lo
         os.dup2(file.fileno(), 2)
     for change in changes:
         {**BUGS, **CONDITIONS}[change]()
+    del sys.argv[1:]  # those of the tests
     SERVICES[service]()
 
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from api_gateway.app import create_app, create_ops_app
 from api_gateway.protocol import StrictH11
-from rollotape import health, logs
+from rollotape import arguments, health, logs
 from rollotape import settings as configuration
 from rollotape.errors import Refused
 from rollotape.settings import Settings
@@ -28,6 +28,7 @@ log = structlog.get_logger()
 def run() -> None:
     """Serve until SIGTERM or SIGINT. Exit code 2: refused to start."""
     try:
+        arguments.heed("api-gateway")
         settings = configuration.load()
         guard(settings)
         logs.configure("api-gateway", settings.instance, settings.log_level)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from redis.asyncio import Redis
 
-from rollotape.cli import ends, stack
+from rollotape.cli import ends
 from rollotape.cli.waiting import keeps_streams, watched
 from rollotape.postgres import arrivals
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.bridge import CHANNELS, Bridge
-from rollotape.settings import Settings
+from rollotape.settings import Settings, must_be_redis
 from rollotape.streams.producer import Producer
 
 
@@ -35,7 +35,7 @@ def bridge(
     """
     with ends.refusals():
         if source is not None:
-            stack.must_be_redis("--source", source)
+            must_be_redis("--source", source)
     settings = ends.stack_of(data)
     heard: list[Bridge] = []
 

@@ -4,9 +4,6 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from redis.asyncio.connection import parse_url
 
 from rollotape import settings as configuration
 from rollotape.embedded import Urls
@@ -55,42 +52,17 @@ def address(data: Path | None) -> Settings:
     Raises:
         Refused: no stack is named and none runs there; the message says what to do.
     """
-    if _named("redis_url") and _named("database_url"):
-        return _checked(configuration.load())
+    if configuration.named("redis_url") and configuration.named("database_url"):
+        return configuration.load()
     urls = asdict(find(data).urls)
-    return _checked(configuration.load(**{name: url for name, url in urls.items() if not _named(name)}))
+    return configuration.load(**{name: url for name, url in urls.items() if not configuration.named(name)})
 
 
 def database(data: Path | None) -> Settings:
     """The same for a command that needs PostgreSQL only, so that ROLLO_DATABASE_URL alone is enough."""
-    if _named("database_url"):
-        return _checked(configuration.load(redis_url=""))
+    if configuration.named("database_url"):
+        return configuration.load(redis_url="")
     return address(data)
-
-
-def _checked(settings: Settings) -> Settings:
-    if settings.redis_url:
-        must_be_redis("ROLLO_REDIS_URL", settings.redis_url)
-    try:
-        parts = urlsplit(settings.database_url)
-        is_url = parts.scheme in ("postgresql", "postgres") and ("," in parts.netloc or parts.port != 0)
-    except ValueError:
-        is_url = False
-    if not is_url:
-        raise Refused("ROLLO_DATABASE_URL is no URL like postgresql://user:password@host:5432/name")
-    return settings
-
-
-def must_be_redis(name: str, url: str) -> None:
-    """Said before anybody connects; the URL itself is not repeated, for it may hold a password.
-
-    Raises:
-        Refused: this is no URL of a Redis.
-    """
-    try:
-        parse_url(url)
-    except ValueError:
-        raise Refused(f"{name} is no URL like redis://:password@host:6379/0") from None
 
 
 def find(data: Path | None) -> Stack:
@@ -137,10 +109,6 @@ def write(place: Path, stack: Stack) -> None:
 
 def remove(place: Path) -> None:
     (place / "stack.json").unlink(missing_ok=True)
-
-
-def _named(setting: str) -> bool:
-    return bool(os.environ.get(f"ROLLO_{setting.upper()}"))
 
 
 def _start(data: Path | None) -> str:
