@@ -1,14 +1,15 @@
-"""Order, repetition, lateness and restatement of a feed change nothing, for one detector and for three."""
+"""Order, repetition, lateness and restatement of feeds change nothing, for one detector and for three."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from rollotape.embedded import Children, Urls
-from support import databases, feeds
-from support.feeds import Bar
+from support import calm, databases, feeds, pattern_feeds
+from support.calm import Outcome
+from support.feeds import Bar, Message
 from support.folders import open_folder
 from support.stack import Crew, Stack
 from support.workers import programs
@@ -16,6 +17,7 @@ from support.workers import programs
 SEED = 20_180_207
 DRAIN_S = 60.0
 SAME_BARS = ("sorted", "shuffled", "twice", "late")
+LIVES = 100
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def history(request: pytest.FixtureRequest) -> list[Bar]:
         market: Path | None = request.getfixturevalue("shared_data")
     except pytest.skip.Exception:
         market = None
-    bars = feeds.history(market, SEED, symbols=12)
+    bars = feeds.market(market, SEED, members=5, days=265)
     return sorted(bars, key=lambda b: (b.ts, b.symbol))
 
 
@@ -39,13 +41,18 @@ async def stack(
         databases.copy_of(template, servers.database_url) as url,
     ):
         stack = Stack(lambda: servers, url.rpartition("/")[2], folder)
-        async with stack.running(programs(children), Crew(request.param), batch_entries=250):
+        async with stack.running(programs(children), Crew(request.param, 1, 1), batch_entries=250):
             yield stack
 
 
-async def test_every_order_of_a_feed_ends_in_the_same_bytes(stack: Stack, history: list[Bar]) -> None:
-    """What was stored and said of the feed before is cleared away under the detectors' feet."""
+async def test_every_order_of_a_feed_ends_in_the_same_bytes(
+    stack: Stack, history: list[Bar], servers: Urls, template: str
+) -> None:
+    """What was stored and said of the feed before is cleared away under the workers' feet."""
     as_sorted = feeds.expected(history)
+    told = pattern_feeds.told(history, Random(SEED), lives=LIVES)
+    undisturbed = await _undisturbed(servers, template, history, told)
+    assert undisturbed.exports["rs_scores"].count(",t\n") > 50
     for name, reorder in feeds.ORDERS.items():
         rng = Random(f"{SEED} {name}")
         sent = reorder(history, rng)
@@ -56,9 +63,34 @@ async def test_every_order_of_a_feed_ends_in_the_same_bytes(stack: Stack, histor
         if name != "storm":
             assert expected.unrevised == as_sorted.unrevised
             assert expected.vsa_events == as_sorted.vsa_events
+        else:
+            undisturbed = await _undisturbed(servers, template, sent, told)
 
         stack.listener.start()
-        await stack.send(feeds.mixed(sent, rng))
+        await stack.send(pattern_feeds.woven(feeds.mixed(sent, rng), ORDERS[name](told, rng), rng))
         await stack.drain(DRAIN_S)
-        await stack.judge(expected)
+        await stack.judge(expected, undisturbed)
         await stack.clear()
+
+
+async def _undisturbed(
+    servers: Urls, template: str, bars: Sequence[Bar], told: Sequence[Message]
+) -> Outcome:
+    with databases.copy_of(template, servers.database_url) as url:
+        return await calm.outcome(url, [*feeds.singles(bars), *told])
+
+
+def _shuffled(told: Sequence[Message], rng: Random) -> list[Message]:
+    return rng.sample(told, len(told))
+
+
+ORDERS: Mapping[str, Callable[[Sequence[Message], Random], Sequence[Message]]] = {
+    "sorted": lambda told, _: told,
+    "shuffled": _shuffled,
+    "twice": lambda told, _: [*told, *told],
+    "late": pattern_feeds.storm,
+    "restated": pattern_feeds.storm,
+    "storm": pattern_feeds.storm,
+}
+"""What is told of patterns, in an order that is like that of the bars."""
+assert ORDERS.keys() == feeds.ORDERS.keys()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import redis.asyncio
 
@@ -34,15 +33,10 @@ ENTRIES_AT_ONCE = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Exports by table, and what a scan shows at once."""
+    """Exports by table, and what a scan shows at that time."""
 
     exports: Mapping[str, str]
     scan: Sequence[Item]
-
-    def scan_now(self) -> list[Item]:
-        """Without what has expired since."""
-        now = datetime.now(UTC)
-        return [item for item in self.scan if datetime.fromisoformat(item["expires_at"]) > now]
 
 
 class _Silent(Producer):

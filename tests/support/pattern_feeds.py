@@ -13,7 +13,7 @@ from rollotape.streams.partitions import partition_of, stream_name
 from support.feeds import BENCHMARKS, PARTITIONS, Bar, Message
 
 FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
-SOON_S = (1.0, 4.0)
+SOON_S = (2, 5)
 """Some patterns expire while a run goes on; before its end."""
 TYPES = ("SPRING", "UPTHRUST", "BULL_FLAG", "SOS", "DOUBLE_BOTTOM")
 POISON = (
@@ -28,7 +28,34 @@ def told(bars: Sequence[Bar], rng: Random, *, lives: int) -> list[Message]:
     """What is told of so many patterns on these bars, oldest first; no order of it changes what holds."""
     beneath = [b for b in bars if b.symbol not in BENCHMARKS and b.close is not None]
     said = [event for n in range(lives) for event in _life(n, rng.choice(beneath), rng)]
-    return [_message(event) for _, event in sorted(said, key=lambda pair: pair[0])]
+    return [message(event) for _, event in sorted(said, key=lambda pair: pair[0])]
+
+
+def steady(bars: Sequence[Bar], rng: Random, *, lives: int, revisions: int) -> list[list[dict[str, Any]]]:
+    """So many patterns that never end, each with so many revisions, told apart by their confidence."""
+    daily = [b for b in bars if b.symbol not in BENCHMARKS and b.timeframe == "1d"]
+    found = []
+    for n in range(lives):
+        own_id = UUID(int=rng.getrandbits(128), version=4)
+        state = _state(n, rng.choice(daily), rng) | {"expires_at": FOREVER}
+        confidences = rng.sample(range(300, 1_000), revisions)
+        kinds = ["detected", *["updated"] * (revisions - 1)]
+        found.append(
+            [
+                _contract(kind, revision, state | {"confidence": confidence / 1_000}, own_id)
+                for revision, (kind, confidence) in enumerate(zip(kinds, confidences, strict=True))
+            ]
+        )
+    return found
+
+
+def message(event: dict[str, Any]) -> Message:
+    """An event on the stream of its symbol."""
+    inner = event
+    while "data" in inner:
+        inner = inner["data"]
+    stream = stream_name("patterns", partition_of(inner["symbol"].upper(), PARTITIONS))
+    return stream, orjson.dumps(event, option=orjson.OPT_UTC_Z)
 
 
 def storm(messages: Sequence[Message], rng: Random) -> list[Message]:
@@ -47,14 +74,6 @@ def woven(one: Sequence[Message], other: Sequence[Message], rng: Random) -> list
     places = set(rng.sample(range(len(one) + len(other)), len(other)))
     first, second = iter(one), iter(other)
     return [next(second) if i in places else next(first) for i in range(len(one) + len(other))]
-
-
-def _message(event: dict[str, Any]) -> Message:
-    inner = event
-    while "data" in inner:
-        inner = inner["data"]
-    stream = stream_name("patterns", partition_of(inner["symbol"].upper(), PARTITIONS))
-    return stream, orjson.dumps(event, option=orjson.OPT_UTC_Z)
 
 
 def _life(number: int, bar: Bar, rng: Random) -> Iterator[tuple[float, dict[str, Any]]]:
@@ -81,7 +100,7 @@ def _state(number: int, bar: Bar, rng: Random) -> dict[str, Any]:
         FOREVER,
         FOREVER,
         None,  # the default, which is past
-        datetime.now(UTC) + timedelta(seconds=rng.uniform(*SOON_S)),
+        datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=rng.randint(*SOON_S)),
     )
     return {
         "symbol": bar.symbol,

@@ -1,6 +1,7 @@
 """What a scan must show, by plain SQL and Python, and what a reader is shown: by id, as JSON says it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -49,6 +50,12 @@ def items(snapshot: Snapshot, now_us: int | None = None) -> list[Item]:
     """By id; what has expired is not among them."""
     chosen = snapshot.select(Filters(), now_us=now_us)
     return sorted((orjson.loads(i) for i in snapshot.items(chosen)), key=lambda i: str(i["id"]))
+
+
+def lasting(*scans: Sequence[Item]) -> list[list[Item]]:
+    """What of scans, each made at a time of its own, has not expired by now."""
+    now = datetime.now(UTC)
+    return [[item for item in scan if datetime.fromisoformat(item["expires_at"]) > now] for scan in scans]
 
 
 def expected(row: Mapping[str, Any]) -> Item:

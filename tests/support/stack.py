@@ -321,11 +321,10 @@ class Stack:
         found = []
         for table, expected in undisturbed.exports.items():
             found += _difference(table, expected, stored[table])
-        true = await scans.stored(self.database_url)
-        found += _difference("scan of the tables", _lines(undisturbed.scan_now()), _lines(true))
-        if self._crew.cache_builders:
-            found += _difference("scan", _lines(true), _lines(await scans.shown(self.redis_url)))
-        return found
+        true, shown = await scans.stored(self.database_url), await scans.shown(self.redis_url)
+        whole, true, shown = scans.lasting(undisturbed.scan, true, shown)
+        found += _difference("scan of the tables", _lines(whole), _lines(true))
+        return found + _difference("scan", _lines(true), _lines(shown))
 
     async def _unheard(self, events: str) -> list[str]:
         """What is not true for somebody who heard everything that was said."""
