@@ -1,6 +1,7 @@
 """Where a command finds its stack."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,17 @@ def test_a_wrong_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ROLLO_POOL_SIZE", "many")
     with pytest.raises(Refused, match="ROLLO_POOL_SIZE"):
         stack.address(tmp_path)
+
+
+def test_where_none_is_named_and_none_runs_the_demonstration_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROLLO_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath(stack.DEMO).mkdir(parents=True)
+    stack.write(tmp_path / stack.DEMO, a_stack(os.getpid()))
+    assert stack.find(None).gateway_url == "http://127.0.0.1:4"
+    stack.write(tmp_path / stack.DEFAULT, replace(a_stack(os.getpid()), gateway_url="http://127.0.0.1:9"))
+    assert stack.find(None).gateway_url == "http://127.0.0.1:9", "real bars go first"
+    with pytest.raises(Refused, match="no stack runs"):
+        stack.find(Path("elsewhere"))

@@ -18,9 +18,10 @@ from rollotape.producers.feed import Progress
 PLAIN_EVERY_S = 5.0
 WIDE = 118
 """From here on two tables stand side by side."""
-MOST = 8
-OTHER_LINES = 12
-"""Of the screen: status, headings, blank lines and what to try."""
+LEAST, MOST = 3, 8
+"""Rows of a table."""
+BLOCK_LINES = 3
+"""Of a table beside its rows: its heading, its heads and a blank line."""
 
 
 @dataclass(slots=True)
@@ -98,31 +99,43 @@ def board(
     """Everything at once, as much as fits the terminal."""
     width, height = size
     side_by_side = width >= WIDE
-    room = max(3, height - OTHER_LINES - len(hints))
-    if not side_by_side:
-        room //= 3
-    each = max(2, min(MOST, room // 2 if side_by_side else room))
-    left = leaders_table(picture.leaders[:each]), events_table(picture, each)
+    each, hints, with_events = _measures(height, hints, side_by_side)
     found = setups.table(picture.patterns[:each], width, seen)
+    newest = picture.seen.newest[:each] if picture.seen else ()
     heading = f"Newest of {picture.active:,} active patterns" if picture.active else "Patterns"
-    parts: list[RenderableType] = [Text(status(picture), "bold"), ""]
-    parts += [*_headed(heading, found, picture.patterns), ""]
-    leaders = Group(*_headed("Leaders of their sectors (the month against SPY)", left[0], picture.leaders))
-    events = Group(*_headed("Newest volume-spread events", left[1], picture.seen and picture.seen.newest))
+    patterns = _headed(heading, found, picture.patterns)
+    leaders = _headed(
+        "Leaders of their sectors (the month against SPY)",
+        leaders_table(picture.leaders[:each]),
+        picture.leaders,
+    )
+    top = Text(status(picture), "bold", no_wrap=True, overflow="ellipsis")
+    blocks: list[RenderableType] = [top, patterns]
+    events = _headed("Newest volume-spread events", events_table(newest), newest)
     if side_by_side:
         both = Table.grid(padding=(0, 4, 0, 0))
         both.add_row(leaders, events)
-        parts += [both, ""]
+        blocks.append(both)
     else:
-        parts += [leaders, "", events, ""]
-    parts += [Text(hint, "dim", no_wrap=True, overflow="ellipsis") for hint in hints]
+        blocks += [leaders, events] if with_events else [leaders]
+    tries = [Text(hint, "dim", no_wrap=True, overflow="ellipsis") for hint in hints]
     if picture.trouble:
-        parts.append(Text(picture.trouble, "yellow"))
-    return Group(*parts)
+        tries[-1] = Text(picture.trouble, "yellow", no_wrap=True, overflow="ellipsis")
+    return Group(*(part for block in blocks for part in (block, "")), *tries)
 
 
-def _headed(heading: str, table: Table, rows: object) -> list[RenderableType]:
-    return [Text(heading, "bold cyan"), table if rows else Text("none yet", "dim")]
+def _measures(height: int, hints: Sequence[str], side_by_side: bool) -> tuple[int, Sequence[str], bool]:
+    """Rows of each table, hints, and whether there is room for events below the leaders."""
+    for tries, blocks in ((hints, 3), ([hints[0], hints[2], hints[-1]], 3), (hints[-1:], 2)):
+        stacked = 2 if side_by_side else blocks
+        each = (height - 3 - len(tries)) // stacked - BLOCK_LINES
+        if each >= LEAST:
+            break
+    return max(1, min(MOST, each)), tries, blocks == 3
+
+
+def _headed(heading: str, table: Table, rows: object) -> Group:
+    return Group(Text(heading, "bold cyan"), table if rows else Text("none yet", "dim"))
 
 
 def leaders_table(leaders: Sequence[Any]) -> Table:
@@ -138,9 +151,9 @@ def leaders_table(leaders: Sequence[Any]) -> Table:
     return table
 
 
-def events_table(picture: Picture, most: int) -> Table:
+def events_table(events: Sequence[Event]) -> Table:
     table = _plain("known (UTC)", "symbol", "", "rule set", "event")
-    for event in picture.seen.newest[:most] if picture.seen else ():
+    for event in events:
         colour = "green" if event.direction == "bullish" else "red"
         *plain, kind, _ = words(event)
         table.add_row(*plain, Text(kind, colour))

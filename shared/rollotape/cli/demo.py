@@ -159,6 +159,7 @@ def invitation(found: stack.Stack) -> list[str]:
     """What to try, ready to be pasted."""
     url, symbol = found.gateway_url, STOCKS[0].symbol
     return [
+        "Nothing here is real: made-up companies, simulated prices (of SPY, too), an example scanner.",
         "Try, in another terminal:",
         f"  {_rollo()} scan --watch",
         f"  curl '{url}/api/analytics/rs/leaders'",

@@ -137,7 +137,7 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         self._live.__exit__(None, None, None)
         if self._said:  # the last picture stays where the command was typed
-            self._console.print(self._picture("", 10))
+            self._console.print(self._picture("", self._rows()))
 
     def show(self, said: Any) -> None:
         self._said = said
@@ -155,8 +155,8 @@ class Screen:
         items = self._said["patterns"]
         title = Text(_title(self._said), "bold", no_wrap=True, overflow="ellipsis")
         made = setups.table(items[:rows], self._console.width, self._seen, title)
-        if more := len(items) - rows if len(items) > rows else 0:
-            foot = Text.assemble(f"{more} more below; ", foot)
+        if len(items) > rows:
+            foot = Text.assemble(f"{len(items) - rows} more; ", foot or "a higher terminal shows them")
         return Group(made, "", foot) if foot else made
 
 

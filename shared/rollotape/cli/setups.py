@@ -30,7 +30,15 @@ def _short(name: str) -> Callable[[Item], str]:
 
 
 def _excess(item: Item) -> str:
-    return "-" if item["rs_excess"] is None else f"{item['rs_excess']:+.1f}"
+    return _signed(item["rs_excess"])
+
+
+def _change(item: Item) -> str:
+    return _signed(item["change_pct"], "%")
+
+
+def _signed(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:+z.1f}{unit}"
 
 
 def _tested(item: Item) -> str:
@@ -45,7 +53,7 @@ COLUMNS = (
     Column("ph", _text("phase"), goes=8),
     Column("conf", _short("conf"), right=True),
     Column("price", _short("price"), right=True),
-    Column("chg", _short("chg"), right=True),
+    Column("chg", _change, right=True),
     Column("rs", _short("rs"), right=True, goes=4),
     Column("excess", _excess, right=True, goes=2),
     Column("vol", _short("vol"), right=True, goes=5),
@@ -122,7 +130,7 @@ def _styled(column: Column, item: Item, seen: Seen) -> Text:
     if column.head == "price":
         return Text(cell, seen.colour(item))
     if column.head in ("chg", "excess"):
-        return Text(cell, {"+": "green", "-": "red"}.get(cell[:1] * (len(cell) > 1), ""))
+        return Text(cell, {"+": "green", "-": "red"}.get(cell[0], "") if len(cell) > 1 else "")
     return Text(cell)
 
 
