@@ -6,6 +6,9 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
+COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-annotate --no-header
+
 .DEFAULT_GOAL = help
 .PHONY: help demo test check chaos bench lock
 
@@ -29,14 +32,19 @@ chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again
 bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -P -m bench $(ARGS)
 
-lock: ## Write requirements.lock anew from pyproject.toml
+lock: ## Write requirements.lock anew from pyproject.toml, and from it the locks of the image
 	rm -rf build/lock
 	"$$(.ci/find-python $(PYTHON))" -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra embedded --extra dev \
-	    --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml --output-file build/lock/requirements
+	$(COMPILE) --extra embedded --extra dev pyproject.toml --output-file build/lock/all
+	$(COMPILE) --constraint build/lock/all pyproject.toml --output-file build/lock/image
+	echo hatchling | $(COMPILE) --constraint build/lock/all - --output-file build/lock/builder
 	{ echo "# Written by make lock. Versions and hashes of everything, for Python 3.11 to 3.13."; \
-	  cat build/lock/requirements; } > requirements.lock
+	  cat build/lock/all; } > requirements.lock
+	{ echo "# Written by make lock. Versions and hashes of what runs in the container image."; \
+	  cat build/lock/image; } > deploy/requirements.lock
+	{ echo "# Written by make lock. Versions and hashes of what builds the wheel in the container image."; \
+	  cat build/lock/builder; } > deploy/build.lock
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@[ -x $(BIN)/python ] || "$$(.ci/find-python $(PYTHON))" -m venv $(VENV)
