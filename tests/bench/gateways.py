@@ -105,8 +105,10 @@ def plain(stage: Stage, body: bytes) -> Iterator[Server]:
         yield Server(port, reader.pid)
 
 
-async def ask(server: Server, load: Load, targets: list[str]) -> Asked:
+async def ask(server: Server, load: Load, targets: list[str], before: int = 0) -> Asked:
     """Have a process of its own ask the targets one after the other, from the first again after the last.
+
+    So many of them are asked once `before` the clock runs.
 
     Raises:
         AssertionError: not every answer was a 200; what it measured is no figure.
@@ -115,7 +117,7 @@ async def ask(server: Server, load: Load, targets: list[str]) -> Asked:
     if load.encoding:
         head += f"Accept-Encoding: {load.encoding}\r\n"
     plan = Plan(
-        "127.0.0.1", server.port, load.connections, load.rate, load.seconds, load.warm_s, head, targets
+        "127.0.0.1", server.port, load.connections, load.rate, load.seconds, load.warm_s, head, targets, before
     )
     before_s = machine.cpu_s(server.pid)
     process = await asyncio.create_subprocess_exec(

@@ -42,6 +42,8 @@ class Plan:
     head: str
     """Header lines of every request, each ended by CR LF."""
     targets: list[str]
+    before: int
+    """So many of the targets are asked once before the clock runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Run:
     latencies: list[float] = field(default_factory=list)
     lateness: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
-    began: float = 0.0
+    began: float = float("inf")
     sent: int = 0
     due: int = 0
     in_flight: int = 0
@@ -118,12 +120,17 @@ class Run:
     async def measure(self) -> Outcome:
         for _ in range(0, self.plan.connections, CONNECT_AT_ONCE):
             await asyncio.gather(*(self._connect() for _ in range(min(CONNECT_AT_ONCE, self._missing()))))
+        if self.plan.before:
+            self._all_at_once()
+            await self.drained.wait()
         gc.freeze()
         gc.disable()
+        self.sent = 0
         self.began = self.loop.time() + 0.1
         self.loop.call_at(self.began, self._tick if self.plan.rate else self._all_at_once)
         await asyncio.sleep(self.plan.seconds + 0.1)
         self.over = True
+        self.drained.clear()
         if self.in_flight or self.waiting:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.drained.wait(), DRAIN_S)
@@ -151,7 +158,7 @@ class Run:
             self.loop.call_at(self.began + self.due / self.plan.rate, self._tick)
 
     def _all_at_once(self) -> None:
-        while self.free:
+        while self.free and self._goes_on():
             self._send(self.free.popleft(), self.loop.time())
 
     def _send(self, connection: Connection, intended: float) -> None:
@@ -160,6 +167,12 @@ class Run:
         self.in_flight += 1
         if self._counts(intended):
             self.lateness.append(self.loop.time() - intended)
+
+    def _goes_on(self) -> bool:
+        """Whether who has an answer asks again at once."""
+        if self.began == float("inf"):
+            return self.sent < self.plan.before
+        return not self.plan.rate and not self.over
 
     def _counts(self, intended: float) -> bool:
         return self.began + self.plan.warm_s <= intended < self.began + self.plan.seconds
@@ -174,12 +187,12 @@ class Run:
             self.received += len(answer)
         if self.waiting:
             self._send(connection, self.waiting.popleft())
-        elif self.plan.rate or self.over:
-            self.free.append(connection)
-        else:
+        elif self._goes_on():
             self._send(connection, now)
-        if self.over and not self.in_flight:
-            self.drained.set()
+        else:
+            self.free.append(connection)
+            if not self.in_flight:
+                self.drained.set()
 
     def lost(self, reason: Exception | None) -> None:
         if not self.ended:

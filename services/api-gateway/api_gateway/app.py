@@ -48,10 +48,13 @@ def create_app(settings: Settings) -> Gateway:
         openapi_url=None,  # ours are ready bytes with an ETag
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the envelope measures, and costs less
     )
     app.state.servers = Backends(settings)
     app.state.keys = settings.auth == "on"
-    app.add_middleware(BeforeRouting, servers=app.state.servers, paths=_SCANS)
+    app.add_middleware(
+        BeforeRouting, servers=app.state.servers, paths=_SCANS, read=patterns.read_scan
+    )
     if settings.auth == "on":
         app.add_middleware(Doorman, servers=app.state.servers)
     app.add_middleware(Envelope)

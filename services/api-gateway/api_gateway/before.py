@@ -1,8 +1,8 @@
-"""Scans before routing: who asks again in the same words is answered by a layer of its own."""
+"""Scans before routing: a question that is well put is answered by a layer that knows nothing else."""
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -55,6 +55,9 @@ class Said(NamedTuple):
         return cls(accept or b"", encoding or b"", match or b"")
 
 
+Reading = Callable[[Scope, Said], Wording]
+
+
 class Scans:
     """Answers scans; remembers what was asked, and what the answer was as long as nothing has changed."""
 
@@ -63,20 +66,22 @@ class Scans:
         self._answers = scan.Answers()
         self._moments = scan.Moments()
 
-    def known(self, scope: Scope, said: Said) -> Wording | None:
-        """The question that a request asks; None when nobody has asked it in these words lately."""
+    def wording(self, scope: Scope, said: Said, read: Reading) -> Wording:
+        """The question that a request asks; the same words are read once.
+
+        Raises:
+            Problem: whatever `read` raises.
+        """
         words = scope["query_string"], said.accept
         if found := self._wordings.get(words):
             self._wordings.move_to_end(words)
-        return found
-
-    def learn(self, scope: Scope, said: Said, wording: Wording) -> None:
-        """Remember what the words of a request mean."""
-        words = scope["query_string"], said.accept
+            return found
+        made = read(scope, said)
         if len(words[0]) + len(words[1]) <= _LONGEST_WORDS:
-            self._wordings[words] = wording
+            self._wordings[words] = made
             if len(self._wordings) > _MOST_WORDS:
                 self._wordings.popitem(last=False)
+        return made
 
     async def give(self, servers: "Backends", scope: Scope, said: Said, wording: Wording) -> Given:
         """The answer to a question.
@@ -134,26 +139,28 @@ class Raw(Response):
 
 
 class BeforeRouting:
-    """Plain ASGI. What it does not know goes on to the route, which also says what is wrong with it."""
+    """Plain ASGI. What goes wrong goes on to the route, which meets it again and says what it is."""
 
-    def __init__(self, app: ASGIApp, servers: "Backends", paths: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, servers: "Backends", paths: Iterable[str], read: Reading) -> None:
         self._app = app
         self._servers = servers
         self._paths = frozenset(paths)
+        self._read = read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in self._paths:
-            said = Said.of(scope["headers"])
-            wording = self._servers.scans.known(scope, said)
-            if wording is not None and (given := await self._given(scope, said, wording)):
+            given = await self._given(scope)
+            if given is not None:
                 scope[ANSWERED_AS] = scope["path"]
                 await send({"type": "http.response.start", "status": given.status, "headers": given.headers})
                 await send({"type": "http.response.body", "body": given.body})
                 return
         await self._app(scope, receive, send)
 
-    async def _given(self, scope: Scope, said: Said, wording: Wording) -> Given | None:
+    async def _given(self, scope: Scope) -> Given | None:
+        said, scans = Said.of(scope["headers"]), self._servers.scans
         try:
-            return await self._servers.scans.give(self._servers, scope, said, wording)
+            wording = scans.wording(scope, said, self._read)
+            return await scans.give(self._servers, scope, said, wording)
         except Problem:
-            return None  # the route meets it again, and says it
+            return None

@@ -52,11 +52,12 @@ def instant(when: datetime) -> str:
 
 def form(request: Request, wanted: Form | None) -> Form:
     """`format=` where given, else CSV when `Accept` likes it better than JSON."""
-    return wanted or _form(request.headers.get("accept", ""))
+    return wanted or liked(request.headers.get("accept", ""))
 
 
 @lru_cache(256)
-def _form(accepted: str) -> Form:
+def liked(accepted: str) -> Form:
+    """The form that an `Accept` header likes best; JSON where it does not care."""
     liking = _liking(accepted)
     return "csv" if liking.get("text/csv", 0.0) > liking.get(JSON_TYPE, 0.0) else "json"
 

@@ -94,7 +94,7 @@ async def _one(
 ) -> None:
     """Measure, and make sure that what was measured is what its name says."""
     with stage.show.task(kind, 1):
-        asked = await ask(server, load, targets)
+        asked = await ask(server, load, targets, 0 if "miss" in kind else setups.POPULAR)
     outcome = asked.outcome
     least, most = _CACHED.get(kind, (0.0, 1.0))
     if not least <= outcome.cached / outcome.answered <= most:

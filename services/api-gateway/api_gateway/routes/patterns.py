@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import asdict, replace
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import orjson
@@ -17,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from starlette.types import Scope
 
 from api_gateway import cursors, ingest, openapi, problems, queries, responses, scan
 from api_gateway.answers import IngestAnswer, PatternAnswer, PatternStatsAnswer, ScanAnswer
@@ -211,13 +213,28 @@ async def get_scan(
     Strength is our own where we have it, else what the sender said. `ETag` names the content of the read
     model and the question. Without a sound read model: 503, never a list that is too short.
     """
-    question = asked.question(responses.form(request, asked.format))
-    bound = ["scan", asdict(replace(question, form="json", count=0, display=False, by_token=True))]
+    said, wording = Said.of(request.scope["headers"]), _wording(asked, request.headers.get("accept", ""))
+    return Raw(await servers.scans.give(servers, request.scope, said, wording))
+
+
+def read_scan(scope: Scope, said: Said) -> scan.Wording:
+    """What a request for a scan asks.
+
+    Raises:
+        Problem: 400 or 422, it asks nothing that can be answered.
+    """
+    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return _wording(queries.parse(ScanQuery, given), said.accept.decode("latin-1"))
+
+
+def _wording(asked: ScanQuery, accept: str) -> scan.Wording:
+    question = asked.question(asked.format or responses.liked(accept))
+    if not question.by_token:
+        return scan.Wording(question, None)
+    bound = ["scan", replace(question, form="json", count=0, display=False)]
     if asked.page_token:
         question = replace(question, after=_unsealed(bound, asked.page_token, question))
-    said, wording = Said.of(request.scope["headers"]), scan.Wording(question, bound)
-    servers.scans.learn(request.scope, said, wording)
-    return Raw(await servers.scans.give(servers, request.scope, said, wording))
+    return scan.Wording(question, bound)
 
 
 def _unsealed(bound: Any, token: str, question: scan.Question) -> scan.Position:
