@@ -201,7 +201,28 @@ def _said(
             out.append((*head, *when, *stands, *map(p, levels), f.unit))
         elif isinstance(f, Pattern):
             named = (*head, names.get(f.kind, f.kind), f.event_ts + shift, *when)
-            proposed = (f.expires_at + shift, f.phase, f.confidence, p(f.entry), p(f.stop), p(f.target_1), f.test_confirmed)
+            proposed = (f.expires_at + shift, f.phase, f.confidence, f.test_confirmed)
+            prices = (p(f.entry), p(f.stop), p(f.target_1))
             told = (p(f.target_2), f.planned_r, f.indicators.vol_ratio, f.indicators.rsi) if linear else ()
-            out.append((*named, *proposed, *told))
+            out.append((*named, *proposed, *prices, *told))
     return out
+
+
+Bar = tuple[float, float, float, float]
+"""High, low, close in U from the close before the climax; volume."""
+
+CALM = 60
+"""Bars of decline before a script begins; its first bar has this position."""
+
+
+def script(*bars: Bar, price: float = 100.0, unit: float = 0.01) -> Rows:
+    """A decline of 60 bars of spread 1, true range 1 and volume 1,000, then these bars: their U is 1."""
+    calm = [((59 - i) / 2, 1000.0) for i in range(CALM)]
+    drawn: list[Bar] = [(c + 0.75, c - 0.25, c, v) for c, v in calm]
+    before, values = 30.0, list[Ohlcv]()
+    for high, low, close, volume in [*drawn, *bars]:
+        opening = min(max(before, low), high)
+        o, h, lo, c = (price * exp(unit * x) for x in (opening, high, low, close))
+        values.append((o, h, lo, c, volume))
+        before = close
+    return rows(values)
