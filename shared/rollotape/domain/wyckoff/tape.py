@@ -112,7 +112,7 @@ def _read(bars: Rows, position: Index, daily: Flags, rules: Rules) -> Tape:
     strong = evaluable & volume_at_least(rules.sos_volume)
     strong &= spread_at_least(rules.sos_spread, spread_sum)
 
-    mean_close = _sums(close, TREND) - _back(close, TREND) + close  # 50 times the mean, with the bar itself
+    mean_close = _sums(close, TREND - 1) + close  # 50 times the mean, the bar itself included
 
     def view(sign: int) -> View:
         h, lo, c = (high, low, close) if sign > 0 else (-low, -high, -close)
