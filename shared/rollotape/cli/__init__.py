@@ -17,6 +17,8 @@ COMMANDS = {
     "bridge": ("bridge.bridge", "Bring in what older systems publish on their channels."),
     "verify": ("verify.verify", "Recompute every derived row from the inputs and compare."),
     "export": ("export.export_table", "Write a table as CSV, in the order of its natural key."),
+    "backup": ("backup.backup", "Write everything that is stored into one file."),
+    "restore": ("backup.restore", "Put the content of a backup into an empty stack."),
     "dlq": ("dlq.app", "List, show, requeue or drop what could not be applied."),
     "cache": ("cache.app", "Build the read models anew."),
     "simulate": ("simulate.simulate", "Make a market that does not exist, with labels for what is in it."),
