@@ -116,9 +116,8 @@ async def ask(server: Server, load: Load, targets: list[str], before: int = 0) -
     head = f"Authorization: Bearer {server.key}\r\nAccept: application/json\r\nUser-Agent: bench\r\n"
     if load.encoding:
         head += f"Accept-Encoding: {load.encoding}\r\n"
-    plan = Plan(
-        "127.0.0.1", server.port, load.connections, load.rate, load.seconds, load.warm_s, head, targets, before
-    )
+    how = load.connections, load.rate, load.seconds, load.warm_s
+    plan = Plan("127.0.0.1", server.port, *how, head, targets, before)
     before_s = machine.cpu_s(server.pid)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.load",

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from random import Random
 from typing import Any
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollotape.domain import scan
 from rollotape.domain.scan import SORTS, Filters, Row, Table
 from support.tapes import SEEDS, examples
 
@@ -109,6 +111,24 @@ def test_columns_say_what_one_pattern_after_the_other_says(seed: int, sort_by: s
     table = Table.of(held, items(held))
     for f in (Filters(), filters(rng), filters(rng)):
         assert selected(table, f, sort_by, descending) == expected(held, f, sort_by, descending)
+
+
+@examples(300)
+@given(SEEDS, st.sampled_from(SORTS), st.booleans(), st.sampled_from([(0, 100), (2, 100), (2_000, 3)]))
+def test_a_page_is_the_same_part_of_what_is_selected_whichever_way_it_is_found(
+    seed: int, sort_by: str, descending: bool, bounds: tuple[int, int]
+) -> None:
+    rng = Random(seed)
+    held, first, count = rows(rng), rng.randrange(40), rng.randint(1, 30)
+    table, f = Table.of(held, items(held)), filters(rng)
+    few_rows, few_words = bounds
+    with mock.patch.multiple(scan, _FEW_ROWS=few_rows, _FEW_WORDS=few_words % 3, _AT_FIRST=4):
+        total, found = table.page(
+            f, sort_by, descending=descending, now_us=NOW_US, first=first, count=count
+        )
+    wanted = expected(held, f, sort_by, descending)
+    assert total == len(wanted)
+    assert [table.ids[i].decode() for i in found] == wanted[first : first + count]
 
 
 @examples(200)

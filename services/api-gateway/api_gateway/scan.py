@@ -143,22 +143,31 @@ def now_us() -> int:
 def answer(snapshot: Snapshot, wording: Wording, etag: str, now: int) -> Answer:
     """What a question finds."""
     asked = wording.question
-    chosen = snapshot.select(asked.filters, asked.sort_by, descending=asked.descending, now_us=now)
-    begin = (_passed(snapshot.table, chosen, asked) if asked.after else 0) + asked.first
-    shown = chosen[begin : begin + asked.count]
+    total, begin, shown = _found(snapshot, asked, now)
     items = snapshot.items(shown)
     token = None
-    if asked.by_token and begin + asked.count < len(chosen) and len(shown) > 0:
+    if asked.by_token and begin + asked.count < total and len(shown) > 0:
         token = cursors.seal(wording.bound, _position(snapshot.table, int(shown[-1]), asked.sort_by))
     if asked.form == "csv":
         rows = responses.table(COLUMNS, (_cells(orjson.loads(item)) for item in items))
         return Answer(etag, rows, b"", responses.CSV_TYPE, token)
     if asked.display:
         items = [_displayed(item) for item in items]
-    said = responses.dumps(_pagination(asked, len(chosen), token))
+    said = responses.dumps(_pagination(asked, total, token))
     start = b'{"patterns":[%s],"pagination":%s,"cache_info":{"cached":' % (b",".join(items), said)
     end = responses.dumps({"as_of": instant(snapshot.as_of_us), "stale": snapshot.stale})
     return Answer(etag, start, b"}," + end[1:], responses.JSON_TYPE, token)
+
+
+def _found(snapshot: Snapshot, asked: Question, now: int) -> tuple[int, int, Indices]:
+    """How many there are, how many come before the page, and those on it."""
+    order: Any = {"sort_by": asked.sort_by, "descending": asked.descending, "now_us": now}
+    if asked.after is None:
+        total, shown = snapshot.page(asked.filters, **order, first=asked.first, count=asked.count)
+        return total, asked.first, shown
+    chosen = snapshot.select(asked.filters, **order)
+    begin = _passed(snapshot.table, chosen, asked)
+    return len(chosen), begin, chosen[begin : begin + asked.count]
 
 
 def _pagination(asked: Question, total: int, token: str | None) -> dict[str, Any]:

@@ -54,6 +54,14 @@ class Snapshot:
         now_us = time.time_ns() // 1_000 if now_us is None else now_us
         return self.table.select(filters, sort_by, descending=descending, now_us=now_us)
 
+    def page(
+        self, filters: Filters, sort_by: str, *, descending: bool, now_us: int, first: int, count: int
+    ) -> tuple[int, Indices]:
+        """How many patterns `select` finds, and the places of `count` of them after the `first` ones."""
+        return self.table.page(
+            filters, sort_by, descending=descending, now_us=now_us, first=first, count=count
+        )
+
     def items(self, indices: Indices) -> list[bytes]:
         """What is to be shown at these places: ready JSON of an object each."""
         shown: list[bytes] = self.table.items[indices].tolist()
