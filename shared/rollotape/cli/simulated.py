@@ -18,6 +18,7 @@ START = "2021-01-04"
 MOST_SYMBOLS = 10_000
 LEAST_BARS, MOST_BARS = 60, 100_000
 SESSIONS_A_YEAR = 252
+MOST_YEARS = 100
 
 Symbols = Annotated[int, typer.Option(min=1, max=MOST_SYMBOLS, help="How many: SIM001, SIM002, ...")]
 Years = Annotated[float | None, typer.Option(help="Of bars; 5 unless --bars or --end says otherwise.")]
@@ -99,8 +100,9 @@ def _starts(
         found = starts(sessions, frame.name, first, min(most, 2 * MOST_BARS))
         found = found[found < (last + 1) * DAY_US]
     else:
-        found = starts(sessions, frame.name, first, bars or _bars_of(frame, 5 if years is None else years))
-        if bars is not None and len(found) < bars:
+        count = bars or _bars_of(frame, 5 if years is None else years)
+        found = starts(sessions, frame.name, first, count)
+        if len(found) < count <= MOST_BARS:
             ends.stop("the calendar ends before so many bars: say fewer, or an earlier --start", ends.USAGE)
     if not LEAST_BARS <= len(found) <= MOST_BARS:
         ends.stop(
@@ -112,8 +114,10 @@ def _starts(
 
 
 def _bars_of(frame: domain.Timeframe, years: float) -> int:
+    if not 0 < years < MOST_YEARS:
+        ends.stop(f"--years {years:g}: must be above 0 and below {MOST_YEARS}", ends.USAGE)
     a_session = {"1d": 1.0, "1w": 0.2}.get(frame.name) or -(-390 * domain.MINUTE_US // frame.length_us)
-    return min(MOST_BARS + 1, max(0, round(years * SESSIONS_A_YEAR * a_session)))
+    return min(MOST_BARS + 1, round(years * SESSIONS_A_YEAR * a_session))
 
 
 def _day(option: str, text: str) -> int:

@@ -25,7 +25,7 @@ class Difficulty:
 
 
 DIFFICULTIES = {
-    "easy": Difficulty(0.65, 1.15, 1.1, 0.2, 4, (0.9, 1.15), 0.05),
-    "middle": Difficulty(0.9, 1.0, 1.0, 0.3, 3, (0.75, 1.35), 0.15),
-    "hard": Difficulty(1.15, 0.82, 0.88, 0.42, 2, (0.6, 1.6), 0.3),
+    "easy": Difficulty(0.7, 1.15, 1.1, 0.2, 4, (0.9, 1.15), 0.05),
+    "middle": Difficulty(1.0, 1.0, 1.0, 0.3, 3, (0.75, 1.35), 0.15),
+    "hard": Difficulty(1.3, 0.82, 0.88, 0.42, 2, (0.6, 1.6), 0.3),
 }

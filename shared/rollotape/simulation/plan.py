@@ -78,7 +78,8 @@ class Plan:
         scale = np.empty(len(self))
         for before, point in zip(self._points, self._points[1:], strict=False):
             scale[before.at + 1 : point.at + 1] = point.noise * noisiness
-        walk = np.concatenate(([0.0], np.cumsum(chance.moves * chance.heat * scale)))
+        # A range is never so quiet that its swings are straight lines, hence the root.
+        walk = np.concatenate(([0.0], np.cumsum(chance.moves * np.sqrt(chance.heat) * scale)))
         bridge = walk[1:] - np.interp(when, at, walk[at.astype(int) + 1])
         close = np.interp(when, at, _column(p.close for p in self._points)) + bridge
         floor, ceiling, bottom, top = self._bounds()

@@ -57,7 +57,7 @@ class _Story:
     def leg(self, to: float, least: int = 4) -> int:
         """Bars for a swing to there: as far as it is, so long it takes."""
         distance = abs(to - self.plan.last.price)
-        return max(least, round(distance / self.chance.between(0.45, 1.0) * self.pace))
+        return max(least, round(distance / self.chance.between(0.4, 0.9) * self.pace))
 
     def odd(self) -> bool:
         return self.chance.happens(self.difficulty.oddities)
@@ -77,7 +77,7 @@ class _Story:
         plan, chance = self.plan, self.chance
         wave(plan, chance, self.bars(45, 110), -chance.between(0.1, 0.22), 0.9)
         for _ in range(chance.one_of((0, 1, 1, 1, 1, 1, 1, 2))):
-            plan.high(self.bars(3, 7), plan.last.price + chance.between(1.6, 3.0), volume=0.9)
+            self.correct()
             down = plan.lowest() - chance.about(1.0, 4.0)
             plan.close(self.bars(3, 9), down + chance.between(1.0, 2.4), volume=1.25)
             at = plan.low(1, down, off=chance.between(0.7, 1.6), volume=1.3)
@@ -85,13 +85,18 @@ class _Story:
             plan.event("PS", at)
             plan.high(self.bars(3, 7), down + chance.about(2.2, 4.8), off=0.5, volume=0.95)
 
+    def correct(self) -> None:
+        """Some days up, unless that is where the price comes from."""
+        if self.plan.last.turn < 0:
+            price = self.plan.last.price + self.chance.between(1.6, 3.0)
+            self.plan.high(self.bars(3, 7), price, volume=0.9)
+
     def climax(self) -> None:
         """Panic into strong hands: the widest bar on the highest volume at the low of everything; then the
         automatic rally, quick because supply is gone."""
         plan, chance = self.plan, self.chance
         self.height = chance.about(6.0, 12.5)
-        if plan.last.turn < 0:
-            plan.high(self.bars(3, 7), plan.last.price + chance.between(1.6, 3.0), volume=0.9)
+        self.correct()
         self.bottom = self.support = plan.lowest() - chance.about(3.5, 8.0)
         spread = self.spread(2.1, 3.4)
         wide = spread * 1.7
@@ -203,7 +208,7 @@ class _Story:
         for again in range(2 if self.odd() else 1):
             on = chance.between(1.4, 4.0) + again * 0.5
             top = plan.last.close + on
-            plan.high(self.bars(2, 6), top, volume=1.15)
+            plan.high(self.bars(2, 6), top, volume=1.15, noise=0.5)
             price = self.creek + self.height * chance.about(-0.08, 0.22)
             price = min(max(price, plan.last_low() + 0.3) if again else price, top - 1.6)
             at = plan.low(

@@ -14,11 +14,12 @@ def wave(plan: Plan, chance: Chance, bars: int, slope: float, noise: float) -> N
         share = chance.about(0.2, 0.5)
         """What the correction takes of the impulse."""
         gain = abs(slope) * (impulse + back) / (1 - share)
-        gain = max(gain, 1.5)
+        gain = max(gain, 2.0)
         price = plan.last.price + up * gain
         turn = plan.high if up > 0 else plan.low
-        turn(impulse, price, off=chance.between(0.3, 1.0), noise=noise)
+        turn(impulse, price, off=chance.between(0.2, 0.6), noise=noise)
         if len(plan) >= end:
             return
         other = plan.low if up > 0 else plan.high
-        other(back, price - up * gain * share, off=chance.between(0.3, 0.9), noise=noise, volume=0.9)
+        there = price - up * max(gain * share, 1.3)
+        other(back, there, off=chance.between(0.2, 0.6), noise=noise, volume=0.9)
