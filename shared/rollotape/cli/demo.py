@@ -87,6 +87,7 @@ class Show:
         settings = Settings(redis_url=found.redis_url, cache_url=None, database_url=found.database_url)
         pool = await open_pool(settings, service="demo", size=2)
         async with pool, Redis.from_url(found.redis_url) as redis, asyncio.TaskGroup() as tasks:
+            self._say("Making a market of companies that do not exist; the first leaders take half a minute.")
             market = Market(calendar, seed=self._seed)
             await refuse_others(pool, market)
             with unavailable("postgres"):
@@ -159,14 +160,14 @@ def invitation(found: stack.Stack) -> list[str]:
     """What to try, ready to be pasted."""
     url, symbol = found.gateway_url, STOCKS[0].symbol
     return [
-        "Nothing here is real: made-up companies, simulated prices (of SPY, too), an example scanner.",
+        "All of it is simulated: companies, prices (of SPY and the funds, too), a scanner.",
         "Try, in another terminal:",
         f"  {_rollo()} scan --watch",
         f"  curl '{url}/api/analytics/rs/leaders'",
         f"  curl '{url}/api/patterns/scan?sort_by=detected_at&per_page=5'",
         f"  curl -N '{url}/api/patterns/stream'",
         f"  curl '{url}/api/symbols/{symbol}/vsa?timeframe=1d&rule_set=all&sort=desc&limit=5'",
-        f"or open {url}/docs   Ctrl-C here stops everything; the data stay.",
+        f"Ctrl-C here stops everything; the data stay. Every route: {url}/docs",
     ]
 
 
