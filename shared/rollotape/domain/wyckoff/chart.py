@@ -10,7 +10,7 @@ from rollotape.domain.wyckoff import confidence, facts
 from rollotape.domain.wyckoff.confidence import Values
 from rollotape.domain.wyckoff.facts import Event, Fact, Pattern, Range, Side, Status
 from rollotape.domain.wyckoff.indicators import indicators
-from rollotape.domain.wyckoff.rules import LOOKBACK, MIRRORED, PATTERNS, Rules
+from rollotape.domain.wyckoff.rules import LOOKBACK, MIRRORED, PATTERNS, TREND, Rules
 from rollotape.domain.wyckoff.state import RISE, Mark, OpenRange
 from rollotape.domain.wyckoff.tape import QUANTUM, Tape
 
@@ -46,7 +46,7 @@ class Chart:
     def _mark(self, i: int, price: float, level: int) -> Mark:
         tape, spread = self.tape, self.high[i] - self.low[i]
         volume_sum, spread_sum = tape.volume_sum[i].item(), tape.spread_sum[i].item()
-        judged = bool(tape.evaluable[i])
+        judged, a20 = bool(tape.evaluable[i]), tape.true_range_sum[i].item() / LOOKBACK
         return Mark(
             at=i,
             ts=self.ts(i),
@@ -57,6 +57,8 @@ class Chart:
             spread=spread,
             volume_ratio=LOOKBACK * self.volume[i] / volume_sum if judged else 0.0,
             spread_ratio=LOOKBACK * spread / spread_sum if judged and spread_sum else 0.0,
+            range_ratio=spread / a20 if judged else 0.0,
+            decline=self.view.below[i].item() / TREND / a20 if judged else 0.0,
             place=(self.close[i] - self.low[i]) / spread if spread else 0.5,
         )
 

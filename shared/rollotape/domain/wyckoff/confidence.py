@@ -24,22 +24,21 @@ def ramp(value: float, none: float, full: float) -> float:
     return min(1.0, max(0.0, (value - none) / (full - none)))
 
 
-def preliminary_support(bar: Mark, spread_in_a20: float, decline: float) -> Values:
-    """`decline`: how far the close lies below the 50-bar mean, in A20."""
+def preliminary_support(bar: Mark) -> Values:
     return (
         ramp(bar.volume_ratio, 1, 3),
-        ramp(spread_in_a20, 0.6, 2),
+        ramp(bar.range_ratio, 0.6, 2),
         ramp(bar.place, 0.2, 1),
-        ramp(decline, 0, 6),
+        ramp(bar.decline, 0, 6),
     )
 
 
-def climax(bar: Mark, decline: float) -> Values:
+def climax(bar: Mark) -> Values:
     return (
         ramp(bar.volume_ratio, 1.5, 5),
         ramp(bar.spread_ratio, 1, 3.5),
         ramp(bar.place, 0.2, 1),
-        ramp(decline, 0, 8),
+        ramp(bar.decline, 0, 8),
     )
 
 

@@ -12,7 +12,7 @@ from rollotape.domain.wyckoff import confidence, ranges
 from rollotape.domain.wyckoff.chart import Chart
 from rollotape.domain.wyckoff.facts import Fact
 from rollotape.domain.wyckoff.rules import CREST, LOOKBACK, WYCKOFF_1, Rules
-from rollotape.domain.wyckoff.state import OpenRange, SideState, State, dump, load
+from rollotape.domain.wyckoff.state import Mark, SideState, State, dump, load
 from rollotape.domain.wyckoff.tape import Tape
 
 Key = tuple[str, str]
@@ -107,32 +107,54 @@ class _Side:
         at = bisect_left(self.candidates, i)
         candidate = at < len(self.candidates) and self.candidates[at] == i
         climactic = candidate and _among(self.climaxes, i)
+        if candidate and self.rules.ps_proven and (self.reader is None or not self.reader.of.proven):
+            self._propose(i)
         if self.reader is not None:
-            climax = self.reader.of.climax
+            before = self.reader.of.proven, self.reader.of.climax
             if not self.reader.step(i, climactic):
                 self.reader = self.state.range = None
-            elif self.reader.of.climax is not climax:
-                self._climax(i, self.reader.of)
+            elif self.reader.of.proven and (True, self.reader.of.climax) != before:
+                self._climax(i, self.reader)
                 candidate = False
         if self.reader is None and candidate:
             if climactic:
                 self.state.range = ranges.opened(self.chart, i)
                 self.reader = ranges.Reader(self.chart, self.state.range)
-                self._climax(i, self.state.range)
-            else:
+                if self.state.range.proven:
+                    self._climax(i, self.reader)
+            elif not self.rules.ps_proven:
                 self._support(i)
         self._expire(i)
 
-    def _climax(self, i: int, of: OpenRange) -> None:
+    def _climax(self, i: int, reader: ranges.Reader) -> None:
         """A climax confirms the preliminary supports above it."""
-        self.state.last_climax = i
-        low, waiting = of.climax.level, []
+        of, waiting = reader.of, []
+        self.state.last_climax = of.climax.at
         for mark in self.state.supports:
-            if low < mark.level:
-                self.chart.status(i, "PS", mark, "confirmed", of)
-            else:
+            if mark.level <= of.climax.level:
                 waiting.append(mark)
-        self.state.supports = waiting
+                continue
+            if self.rules.ps_proven:
+                if not self._rallied(mark, reader):
+                    continue
+                self._write_support(i, mark)
+            self.chart.status(i, "PS", mark, "confirmed", of)
+        self.state.supports = [] if self.rules.ps_proven else waiting
+
+    def _propose(self, i: int) -> None:
+        """A bar that will have been preliminary support, should a climax follow."""
+        low = self.chart.low
+        if low[i] < min(low[i - LOOKBACK : i]):
+            self.state.supports.append(self.chart.bottom(i))
+
+    def _rallied(self, mark: Mark, reader: ranges.Reader) -> bool:
+        """Whether its low held for some bars, and how high the price came before it broke."""
+        until = reader.of.climax.at
+        lows, highs = self.chart.low[mark.at + 1 : until], self.chart.high[mark.at + 1 : until]
+        held = next((n for n, low in enumerate(lows) if low < mark.level), len(lows))
+        if held < max(1, self.rules.ps_hold):
+            return False
+        return max(highs[:held]) - mark.level >= reader.distance.ps_rally
 
     def _support(self, i: int) -> None:
         """Preliminary support, unless the decline it belongs to had its climax already."""
@@ -140,12 +162,11 @@ class _Side:
         if last is not None and last >= self._crest(i):
             return
         bar = chart.bottom(i)
-        a20 = chart.tape.true_range_sum[i].item() / LOOKBACK
-        values = confidence.preliminary_support(
-            bar, bar.spread / a20, chart.view.below[i].item() / 50 / a20
-        )
-        chart.event(i, "PS", bar, values, None)
+        self._write_support(i, bar)
         self.state.supports.append(bar)
+
+    def _write_support(self, i: int, bar: Mark) -> None:
+        self.chart.event(i, "PS", bar, confidence.preliminary_support(bar), None)
 
     def _crest(self, i: int) -> int:
         """Where the decline began: the highest close of the last 60 bars, the last of equals."""
@@ -155,7 +176,9 @@ class _Side:
     def _expire(self, i: int) -> None:
         supports = self.state.supports
         while supports and i - supports[0].at >= self.rules.ps_bars:
-            self.chart.status(i, "PS", supports.pop(0), "expired", None)
+            mark = supports.pop(0)
+            if not self.rules.ps_proven:
+                self.chart.status(i, "PS", mark, "expired", None)
 
 
 def _among(positions: list[int], i: int) -> bool:

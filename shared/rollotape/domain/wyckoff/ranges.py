@@ -23,17 +23,19 @@ from rollotape.domain.wyckoff.state import (
 
 
 def opened(chart: Chart, i: int) -> OpenRange:
-    """A climax at position `i` opens a range."""
+    """A climax at position `i` opens a range; unproven, it is not spoken of yet."""
     climax = chart.bottom(i)
     unit_sum: int = chart.tape.true_range_sum[i].item()
     new = OpenRange(i, climax.ts, climax, unit_sum, climax.level, climax.price, [("A", climax.ts)])
-    _climax(chart, new, i)
+    if not chart.rules.climax_proven:
+        prove(chart, new, i)
     return new
 
 
-def _climax(chart: Chart, of: OpenRange, i: int) -> None:
-    decline = chart.view.below[i].item() / 50 / (of.unit_sum / LOOKBACK)
-    chart.event(i, "SC", of.climax, confidence.climax(of.climax, decline), of)
+def prove(chart: Chart, of: OpenRange, i: int) -> None:
+    """Write the climax and its range, known at position `i`."""
+    of.proven = True
+    chart.event(i, "SC", of.climax, confidence.climax(of.climax), of)
     chart.range(i, of)
 
 
@@ -49,8 +51,10 @@ class Reader:
         """The bar at position `i`; `climactic` when it is a climax by its own window. Still open?"""
         of, chart = self.of, self.chart
         self.changed = False
-        if of.stage == RISE and climactic and self._supersedes(i):
-            return True
+        if climactic and self._supersedes(i):
+            return of.stage == RISE or self._end(i, "failed")
+        if not of.proven and of.climax.level - chart.low[i] > self.distance.climax_slack:
+            return False
         if of.support - chart.close[i] > self.distance.fail:
             return self._end(i, "failed")
         if of.stage == RISE:
@@ -68,20 +72,27 @@ class Reader:
         return True
 
     def _end(self, i: int, status: str) -> bool:
-        self.chart.range(i, self.of, status)  # type: ignore[arg-type]
+        if self.of.proven:
+            self.chart.range(i, self.of, status)  # type: ignore[arg-type]
         return False
 
     def _supersedes(self, i: int) -> bool:
         """A lower climax on more volume takes the place of the first, and everything is measured anew."""
         of, chart = self.of, self.chart
-        if chart.low[i] >= of.climax.level or chart.volume[i] <= of.climax.volume:
+        if chart.low[i] >= of.climax.level or (of.proven and chart.volume[i] <= of.climax.volume):
             return False
-        chart.status(i, "SC", of.climax, "superseded", of)
+        if of.stage != RISE:
+            return self.rules.climax_again and of.stage == GROUND and of.spring is None
+        if of.proven:
+            chart.status(i, "SC", of.climax, "superseded", of)
+        else:  # nobody heard of the first one
+            of.opened, of.opened_ts, of.phases = i, chart.ts(i), [("A", chart.ts(i))]
         of.climax, of.reaction = chart.bottom(i), None
         of.unit_sum = chart.tape.true_range_sum[i].item()
         of.support, of.support_price = of.climax.level, of.climax.price
         self.distance = distances(of.unit_sum, self.rules)
-        _climax(chart, of, i)
+        if of.proven:
+            prove(chart, of, i)
         return True
 
     def _rise(self, i: int) -> str | None:
@@ -91,6 +102,8 @@ class Reader:
             of.reaction = chart.top(i)
         rise, age = of.reaction.level - of.climax.level, i - of.climax.at
         if rise >= self.distance.ar_rise:
+            if not of.proven:
+                prove(chart, of, i)
             back = of.reaction.level - chart.close[i]
             if back * rules.ar_back.denominator >= rise * rules.ar_back.numerator or age >= rules.ar_bars:
                 self._reaction(i, rise, back)
@@ -152,9 +165,10 @@ class Reader:
         if chart.low[i] < of.dip_low.level:
             of.dip_low = chart.bottom(i)
         above = chart.close[i] > of.support
+        turned = chart.close[i] - of.dip_low.level >= self.distance.spring_turn
         if under > self.distance.spring_most:
             self._leave_dip(NO_DIP if above else UNDER)
-        elif above:
+        elif above and turned:
             self._spring(i)
         elif i - of.dip_from >= self.rules.spring_bars:
             self._leave_dip(UNDER)
@@ -185,7 +199,8 @@ class Reader:
         if low < spring.level:
             of.test, of.candidate = DECIDED, None
             return False
-        if candidate is not None and chart.close[i] > candidate.close:
+        turn = 0 if candidate is None else chart.close[i] - candidate.level
+        if candidate is not None and chart.close[i] > candidate.close and turn >= self.distance.test_turn:
             values = confidence.test(candidate, self._units(candidate.level - spring.level))
             chart.event(i, "TEST", candidate, values, of)
             chart.status(i, "SPRING", spring, "test_passed", of)
@@ -205,7 +220,7 @@ class Reader:
         assert of.reaction is not None
         low, zone = chart.low[i], self.distance.st_zone
         if of.dip == SPENT:
-            if low > of.climax.level + zone:
+            if low > of.climax.level + self.distance.st_apart:
                 of.dip = NO_DIP
             return
         if of.dip == NO_DIP:
@@ -217,7 +232,10 @@ class Reader:
             of.dip_low = chart.bottom(i)
         if of.climax.level - of.dip_low.level > zone:
             self._leave_dip(SPENT if chart.close[i] > of.support else UNDER)
-        elif chart.close[i] > of.climax.level:
+        elif (
+            chart.close[i] > of.climax.level
+            and chart.close[i] - of.dip_low.level >= self.distance.st_turn
+        ):
             self._tested(i)
 
     def _tested(self, i: int) -> None:
@@ -278,6 +296,7 @@ class Reader:
         over, bars, quiet = low.level - of.reaction.level, i - 1 - crest.at, rules.lps_quiet
         if (
             crest.level - low.level < self.distance.lps_depth
+            or chart.close[i] - low.level < self.distance.lps_turn
             or -over > self.distance.lps_under
             or of.pull_volume * quiet.denominator >= bars * sos.volume * quiet.numerator
             or of.pull_spread * quiet.denominator >= bars * sos.spread * quiet.numerator

@@ -37,29 +37,44 @@ class Mark(NamedTuple):
     volume_ratio: float
     """By the mean volume of the 20 bars before; 0 where that is 0."""
     spread_ratio: float
+    range_ratio: float
+    """Spread by A20; 0 where that is 0."""
+    decline: float
+    """How far the close lies below the 50-bar mean, in A20."""
     place: float
     """Where in its spread it closed."""
 
 
 class Distances(NamedTuple):
-    """Distances of the rules in quanta, whole: the first three at least, the others at most or more than."""
+    """Distances of the rules in quanta, whole: the first ones at least, those from `st_zone` on at most."""
 
     ar_rise: int
     sos_over: int
     lps_depth: int
+    ps_rally: int
+    st_turn: int
+    spring_turn: int
+    test_turn: int
+    lps_turn: int
     st_zone: int
     spring_over: int
     spring_most: int
     test_zone: int
     lps_under: int
     fail: int
+    climax_slack: int
+    st_apart: int
 
 
 def distances(unit_sum: int, rules: Rules) -> Distances:
     """`unit_sum` is twenty U."""
-    at_least = (rules.ar_rise, rules.sos_over, rules.lps_depth)
+    at_least = (
+        rules.ar_rise, rules.sos_over, rules.lps_depth, rules.ps_rally, rules.st_turn, rules.spring_turn,
+        rules.test_turn, rules.lps_turn,
+    )  # fmt: skip
     at_most = (
         rules.st_zone, rules.spring_over, rules.spring_most, rules.test_zone, rules.lps_under, rules.fail,
+        rules.climax_slack, rules.st_apart,
     )  # fmt: skip
     return Distances(
         *(-(-unit_sum * f.numerator // (LOOKBACK * f.denominator)) for f in at_least),
@@ -77,6 +92,8 @@ class OpenRange:
     """The lowest of climax and secondary tests, in quanta of this side's view."""
     support_price: float
     phases: list[tuple[str, int]]
+    proven: bool = False
+    """Whether its climax was written down."""
     stage: int = RISE
     reaction: Mark | None = None
     """AR: so far, then for good."""

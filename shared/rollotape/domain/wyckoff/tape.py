@@ -120,6 +120,7 @@ def _read(bars: Rows, position: Index, daily: Flags, rules: Rules) -> Tape:
         down = (below > 0) & (c < _back(c, LOOKBACK))
         place = c - lo
         climax = climactic & down & (c < _back(c, 1)) & _at_least(place, rules.climax_place, spread)
+        climax &= _at_least(LOOKBACK * below, TREND * rules.climax_decline, range_sum)
         climax[climax] = lo[climax] < _lowest(lo, np.flatnonzero(climax))
         support = supporting & down & _at_least(place, rules.ps_place, spread) & ~climax
         return View(sign, h, lo, c, np.flatnonzero(climax), np.flatnonzero(support), below)
