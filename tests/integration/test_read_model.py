@@ -206,6 +206,55 @@ async def test_our_own_strength_takes_the_place_of_what_the_sender_said_and_is_n
     assert (await desk.reader.snapshot()).version == version, "strength that did not move was written again"
 
 
+async def score(desk: Desk, value: float) -> None:
+    """What an rs-worker writes of AAPL."""
+    await desk.bench.pool.execute(
+        "INSERT INTO sector_mapping (symbol, as_of, rs_score, is_sector_leader)"
+        " VALUES ('AAPL', '2020-01-06', $1, false) ON CONFLICT (symbol) DO UPDATE SET rs_score = $1",
+        value,
+    )
+
+
+async def test_strength_that_went_back_while_another_builder_was_at_work_is_shown(desk: Desk) -> None:
+    """A builder knows what it has written; what others have written since, it must not take for its own."""
+    other = PatternModel(ActivePatterns(desk.bench.pool), desk.bench.redis)
+    await desk.tell(event(0))
+    await desk.hear()
+    for value, builder in ((1.0, desk.model), (2.0, other), (1.0, desk.model), (2.0, desk.model)):
+        await score(desk, value)
+        await builder.refresh_strength()
+        [item] = await desk.agree()
+        assert item["rs_excess"] == value
+
+
+@pytest.mark.parametrize("when", ["beside the strength", "while the strength is read"])
+async def test_strength_that_went_back_after_a_pattern_was_read_with_another_is_shown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    await desk.tell(event(0))
+    await desk.hear()
+    await score(desk, 1.0)
+    if when == "beside the strength":
+        await desk.model.refresh_strength()
+        await score(desk, 2.0)
+        await desk.tell(event(0, "updated", revision=1))
+        await desk.hear()  # brings the new strength with the pattern
+    else:
+        ids_of = ActivePatterns.ids_of
+
+        async def late(active: ActivePatterns, symbols: Any) -> list[str]:
+            await score(desk, 2.0)
+            return await ids_of(active, symbols)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ActivePatterns, "ids_of", late)
+            await desk.model.refresh_strength()
+    await score(desk, 1.0)
+    await desk.model.refresh_strength()
+    [item] = await desk.agree()
+    assert item["rs_excess"] == 1.0
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 async def test_hints_repeated_and_out_of_order_change_nothing(desk: Desk, order: tuple[int, ...]) -> None:
     await desk.tell(event(0))

@@ -18,7 +18,7 @@ from rollotape import metrics
 from rollotape.cache import scripts
 from rollotape.cache.items import Item, item
 from rollotape.errors import Unavailable
-from rollotape.postgres.active import AT_ONCE, ActivePatterns, Strength, Turn
+from rollotape.postgres.active import AT_ONCE, ActivePatterns, PatternRow, StrengthOf, Turn, strength_of
 from rollotape.postgres.pool import unavailable
 
 STAGED_S = 600
@@ -68,7 +68,10 @@ class PatternModel:
         self._apply = redis.register_script(scripts.APPLY)
         self._swap = redis.register_script(scripts.SWAP)
         self._inspect = redis.register_script(scripts.INSPECT)
-        self._strength: Strength = {}
+        self._strength: dict[str, StrengthOf] = {}
+        """By symbol what all of its items were made of; a symbol that is in doubt is not in it."""
+        self._turn = 0
+        """The last one that we took. If the model has had another one since, our memory is of no use."""
 
     async def refresh(self, ids: Collection[str]) -> int:
         """Have these patterns as PostgreSQL has them now; how many entries changed."""
@@ -85,12 +88,20 @@ class PatternModel:
     async def refresh_strength(self) -> int:
         """Have the strength of every symbol as PostgreSQL has it now; only what moved is written."""
         with unavailable("read model"):
+            try:
+                await self._refresh([])  # whoever else has read what is old by now can no longer write it
+            except Broken:
+                await self._build("strength moved beside a model that is broken or missing")
+                return 0
             strength = await self._active.strength()
             moved = [s for s, now in strength.items() if self._strength.get(s) != now]
             ids = await self._active.ids_of(moved) if moved else []
-        changed = await self.refresh(ids)
-        self._strength = strength  # only now: after an error everything is looked at again
-        return changed
+        self._strength = strength
+        try:
+            return await self.refresh(ids)
+        except BaseException:
+            self._strength = {}  # everything is looked at again
+            raise
 
     async def expire(self) -> int:
         """Remove what has expired, by the clock of the database, and say that somebody is at work."""
@@ -154,13 +165,31 @@ class PatternModel:
                     await turn.exceed(ahead)
                     ahead = 0
                     continue
-                items = [item(row) for row in await turn.items(ids)]
+                rows = await turn.items(ids)
+                items = [item(row) for row in rows]
                 gone = set(ids).difference(i.id for i in items)
                 try:
-                    return await self._change(turn, items, gone)
+                    await self._forget_if_others_were_at_work()
+                    changed = await self._change(turn, items, gone)
                 except Superseded as by:
                     ahead = by.turn
+                else:
+                    self._written(turn, rows)
+                    return changed
         raise Unavailable("read model: somebody else changed it at every try")
+
+    async def _forget_if_others_were_at_work(self) -> None:
+        """They may have written a strength that has gone back to what we remember."""
+        last: Any = await self._redis.hget(scripts.MANIFEST, "turn")
+        if last is None or int(last) != self._turn:
+            self._strength = {}
+
+    def _written(self, turn: Turn, rows: Sequence[PatternRow]) -> None:
+        """What was read with a pattern may be newer or older than what was read of its symbol."""
+        self._turn = turn.version
+        for row in rows:
+            if self._strength.get(row["symbol"]) != strength_of(row):
+                self._strength.pop(row["symbol"], None)
 
     async def _change(self, turn: Turn, items: Sequence[Item], gone: Collection[str]) -> int:
         told: list[Any] = [turn.epoch, turn.version, turn.now_us, scripts.CHANGES_KEPT, len(items)]
@@ -179,11 +208,13 @@ class PatternModel:
                 now = await self.standing()
                 if now == ("sound", None, turn.epoch, now.version, now.entries) and not even_if_sound:
                     return None
+                self._strength = {}
                 try:
                     count = await self._replace(turn)
                 except Superseded as by:
                     ahead = by.turn
                     continue
+                self._turn = turn.version
                 metrics.MODEL_REBUILDS.inc()
                 if not even_if_sound:  # a command says it in its own words
                     log.info("model_rebuilt", reason=reason, version=turn.version, entries=count)

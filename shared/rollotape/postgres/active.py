@@ -12,8 +12,13 @@ AT_ONCE = 2_000
 """Patterns read with one statement."""
 
 PatternRow = Mapping[str, Any]
-Strength = Mapping[str, tuple[Any, ...]]
-"""By symbol what a pattern's item takes from elsewhere."""
+StrengthOf = tuple[Any, ...]
+"""What the items of a symbol take from elsewhere."""
+
+
+def strength_of(row: PatternRow) -> StrengthOf:
+    """What this item was made of, as `ActivePatterns.strength` says it."""
+    return row["sector"], row["is_sector_leader"], row["own_score"], row["own_ratio"]
 
 
 class ActivePatterns:
@@ -46,7 +51,7 @@ class ActivePatterns:
         """Of the active patterns of these symbols."""
         return [i for [i] in await self._pool.fetch(self._sql["ids_of_symbols"], list(symbols))]
 
-    async def strength(self) -> Strength:
+    async def strength(self) -> dict[str, StrengthOf]:
         """Of every symbol that has an active pattern."""
         return {symbol: tuple(rest) for symbol, *rest in await self._pool.fetch(self._sql["strength"])}
 
@@ -67,17 +72,13 @@ class Turn:
 
     async def items(self, ids: Collection[str]) -> list[PatternRow]:
         """Those of the patterns that are active now."""
-        query = self._sql["items"] + " AND p.id = ANY($1::text[]::uuid[])"
-        return list(await self._connection.fetch(query, list(ids)))
+        return list(await self._connection.fetch(self._sql["items"], list(ids)))
 
     async def all_items(self) -> AsyncIterator[list[PatternRow]]:
-        """Every active pattern, some at a time."""
-        some = f"ORDER BY p.id LIMIT {AT_ONCE}"
-        rows = await self._connection.fetch(f"{self._sql['items']} {some}")
-        while rows:
-            yield list(rows)
-            query = f"{self._sql['items']} AND p.id > $1::text::uuid {some}"
-            rows = await self._connection.fetch(query, rows[-1]["id"])
+        """Every active pattern, some at a time; what is over, however much that is, costs nothing."""
+        ids = [i for [i] in await self._connection.fetch(self._sql["ids"])]
+        for start in range(0, len(ids), AT_ONCE):
+            yield await self.items(ids[start : start + AT_ONCE])
 
     async def exceed(self, version: int) -> None:
         """Have later turns begin above a version that was given out before, by a database now restored."""
