@@ -61,7 +61,7 @@ def test_equal_options_give_equal_bars_on_every_python_and_machine() -> None:
         for name in ("open", "high", "low", "close", "volume"):
             digest.update(np.rint(getattr(series, name) * 100).astype("<i8").tobytes())
         digest.update(repr([(one.kind, one.event_us, one.variant) for one in series.labels]).encode())
-    assert digest.hexdigest() == "3ae8c7845932b3a0644c04a7b11b61484c4a6681f4db098ddd99993479860317"
+    assert digest.hexdigest() == "86fb0e467fd0ab8301326b35bce3c8955c94d57303e344867f1618b71df58041"
 
 
 def test_a_symbol_does_not_depend_on_how_many_others_there_are() -> None:

@@ -1,7 +1,9 @@
 """A chapter as a plan: turning points one after the other, with noise between them that respects them."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,13 +25,16 @@ class Point:
     volume: float
     quiet: float
     noise: float
+    least: float
+    most: float
+    """Bounds of the bars since the point before, beside those of the turns."""
 
 
 class Plan:
     """Points in the order of time, marks on single bars, and the events that they are."""
 
     def __init__(self) -> None:
-        self._points = [Point(-1, 0.0, 0, 0.0, 1.0, 1.0, 1.0)]
+        self._points = [Point(-1, 0.0, 0, 0.0, 1.0, 1.0, 1.0, -math.inf, math.inf)]
         self.marks: dict[int, Mark] = {}
         self.events: list[tuple[str, int]] = []
 
@@ -66,9 +71,10 @@ class Plan:
     def _add(
         self, bars: int, close: float, turn: int, price: float,
         *, volume: float = 1.0, quiet: float = 1.0, noise: float = 1.0,
+        least: float = -math.inf, most: float = math.inf,
     ) -> int:  # fmt: skip
         at = self.last.at + max(1, bars)
-        self._points.append(Point(at, close, turn, price, volume, quiet, noise))
+        self._points.append(Point(at, close, turn, price, volume, quiet, noise, least, most))
         return at
 
     def path(self, chance: Noise, noisiness: float) -> Path:
@@ -76,7 +82,7 @@ class Plan:
         at = _column(p.at for p in self._points)
         when = np.arange(len(self), dtype=float)
         scale = np.empty(len(self))
-        for before, point in zip(self._points, self._points[1:], strict=False):
+        for before, point in pairwise(self._points):
             scale[before.at + 1 : point.at + 1] = point.noise * noisiness
         # A range is never so quiet that its swings are straight lines, hence the root.
         walk = np.concatenate(([0.0], np.cumsum(chance.moves * np.sqrt(chance.heat) * scale)))
@@ -106,6 +112,10 @@ class Plan:
             else:
                 floor[first:last] = bottom[point.at] = point.price
                 ceiling[point.at] = max(beside, default=np.inf)
+        for before, point in pairwise(self._points):
+            leg = slice(before.at + 1, point.at + 1)
+            floor[leg] = np.maximum(floor[leg], point.least)
+            ceiling[leg] = np.minimum(ceiling[leg], point.most)
         return floor, ceiling, bottom, top
 
 

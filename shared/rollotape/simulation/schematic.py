@@ -167,7 +167,7 @@ class _Story:
         before = self.support + chance.between(0.15, 1.2)
         outside = chance.one_of((0, 0, 0, 1, 1, 2, 3))
         """Closes below support."""
-        plan.close(self.leg(before), before, volume=0.8, quiet=0.85, noise=0.7)
+        plan.close(self.leg(before), before, volume=0.8, quiet=0.85, least=self.support)
         reach = self.support - low
         off = reach + chance.between(0.15, 1.0) if outside == 0 else reach * chance.between(0.25, 0.8)
         kind = chance.one_of(((0.5, 0.9), (0.5, 0.9), (0.9, 1.5), (0.9, 1.5), (1.5, 2.6)))
@@ -197,7 +197,7 @@ class _Story:
         """Through the creek with effort and result: volume and spread grow together."""
         plan, chance = self.plan, self.chance
         before = self.creek - chance.between(0.3, 1.5)
-        plan.close(self.leg(before), before, volume=1.15, noise=0.7)
+        plan.close(self.leg(before), before, volume=1.15, most=self.creek)
         at = plan.close(1, self.creek + chance.between(0.8, 2.3), volume=1.4)
         plan.mark(at, volume=self.volume(1.9, 3.4), spread=self.spread(1.5, 2.4))
         plan.event("SOS", at)
@@ -227,7 +227,7 @@ class _Story:
             self.swing_up()
         under = plan.lowest()
         before = under + chance.between(0.3, 1.2)
-        plan.close(self.leg(before), before, volume=1.0, noise=0.7)
+        plan.close(self.leg(before), before, volume=1.0, least=under)
         at = plan.close(1, under - chance.between(1.0, 2.4), volume=1.5)
         plan.mark(at, volume=self.volume(1.7, 3.0), spread=self.spread(1.5, 2.3))
         plan.close(self.bars(2, 4), plan.last.close - chance.between(1.0, 2.5), volume=1.3)
