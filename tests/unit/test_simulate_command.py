@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,7 @@ from rollotape.simulation.market import Market
 from rollotape.simulation.scoring import Detection
 from rollotape.simulation.series import Series
 
+ROOT = Path(__file__).parents[2]
 SMALL = ("--symbols", "12", "--bars", "800", "--seed", "5")
 EXPORTED = [
     "symbol", "timeframe", "rule_set", "side", "range_id", "kind", "event_ts", "confirmed_ts", "confidence",
@@ -273,3 +275,20 @@ def test_the_example_of_the_help_works(
     exported(tmp_path / "events.csv", table(market / files.LABELS))
     [example] = [line for line in command.__doc__.splitlines() if "Example:" in line]
     rollo(*shlex.split(example.split("Example: rollo ")[1]))
+
+
+def test_the_commands_of_the_documentation_work(
+    market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that need no stack; the others are those of every import and export."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scores, "detector", lambda: lambda _: [])
+    text = (ROOT / "docs" / "simulation.md").read_text("utf-8")
+    lines = re.findall(r"^rollo .+$", text, re.MULTILINE) + re.findall(r"`(rollo score --seed .+?)`", text)
+    assert len(lines) == 5
+    for line in lines:
+        _, command, *rest = shlex.split(line)
+        if command == "export":
+            exported(tmp_path / rest[-1], table(tmp_path / "simulated" / files.LABELS))
+        elif command != "import":
+            rollo(command, *rest)
