@@ -6,6 +6,7 @@ Every request is answered by the same headers and the bytes of the file; none is
 """
 
 import asyncio
+import gc
 import socket
 import sys
 from pathlib import Path
@@ -54,4 +55,5 @@ async def main(port: int, body: bytes) -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(50_000, 20, 20)  # as the gateway does
     asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]).read_bytes()))

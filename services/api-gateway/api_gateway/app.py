@@ -89,8 +89,8 @@ def describe() -> dict[str, Any]:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    # Judging a bar needs the calendar, which takes seconds to make: the first sender should not wait for it.
     warming = asyncio.create_task(asyncio.to_thread(calendars.sessions))
+    app.state.warming = warming
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Starts the gateway: settings, guards, then HTTP on one port and operations on another."""
 
 import asyncio
+import gc
 import ipaddress
 import socket
 import sys
@@ -31,6 +32,7 @@ def run() -> None:
         arguments.heed("api-gateway")
         settings = configuration.load()
         guard(settings)
+        gc.set_threshold(50_000, 20, 20)  # as the workers do: an answer leaves little behind
         logs.configure("api-gateway", settings.instance, settings.log_level)
         asyncio.run(serve(settings))
     except Refused as refused:
@@ -75,8 +77,14 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__(config(app))
+        self._app = app
         self._tail = app.state.servers.tail
         self._loop = asyncio.get_running_loop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is there once it is warm stays for good: looking through it all would hold up answers.
+        self._app.state.warming.add_done_callback(lambda _: gc.freeze())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._loop.call_soon_threadsafe(self._tail.stop)
