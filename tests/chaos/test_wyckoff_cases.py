@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-CASES = 2_400
+CASES = 2_700
 PROPERTIES = Path(__file__).parents[1] / "unit" / "test_wyckoff_properties.py"
 
 
 @pytest.mark.usefixtures("whole", "shared_data")
 def test_no_property_is_violated_in_all_cases() -> None:
-    """Half of them on real symbols, half on simulated tapes."""
+    """A third of them on real symbols."""
     asked = os.environ | {"ROLLO_TEST_WYCKOFF_CASES": str(CASES)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PROPERTIES)]
     done = subprocess.run(command, env=asked, capture_output=True, text=True, check=False, timeout=1_800)

@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 
+from rollotape import calendars
 from rollotape.domain.bars import NUMBERS, Rows
 from rollotape.domain.sessions import DAY_US
 from rollotape.domain.wyckoff import checkpoints, tape
@@ -14,6 +15,9 @@ from rollotape.domain.wyckoff.facts import Event, Fact, Pattern, Range, Status
 from rollotape.domain.wyckoff.fold import Checkpoint, advance
 from rollotape.domain.wyckoff.rules import MIRRORED, REACH, WYCKOFF_1, Rules
 from rollotape.domain.wyckoff.state import EMPTY
+from rollotape.simulation import series
+from rollotape.simulation.difficulty import DIFFICULTIES
+from rollotape.simulation.market import VARIANTS, Market
 from support.bars import Ohlcv, rows
 
 KEY = ("A", "1d")
@@ -66,35 +70,42 @@ def walk(seed: int, count: int = 400) -> Rows:
     return rows([_in_order(*v) for v in values])
 
 
+def drawn(seed: int, count: int = 500) -> Rows:
+    """Daily bars of a simulated symbol with whole schematics."""
+    market = Market(seed=seed, symbols=1, difficulty=DIFFICULTIES["middle"], kinds=VARIANTS)
+    sessions = calendars.sessions()
+    return series.rows(market.one(0, series.starts(sessions, "1d", 15_700, count)), sessions)
+
+
 def _in_order(o: float, h: float, low: float, c: float, v: float) -> Ohlcv:
     return o, max(o, h, low, c), min(o, h, low, c), c, v
 
 
-Property = Callable[[Rows, Random], None]
+Property = Callable[[Rows, Random, Rules], None]
 
 
-def cut(bars: Rows, random: Random) -> None:
+def cut(bars: Rows, random: Random, rules: Rules) -> None:
     """Cutting the history after any bar leaves exactly what was knowable."""
     last = random.randrange(len(bars))
     limit = bars["ts"][last]
-    assert fold(bars[: last + 1]) == [f for f in fold(bars) if f.confirmed_ts <= limit]
+    assert fold(bars[: last + 1], rules) == [f for f in fold(bars, rules) if f.confirmed_ts <= limit]
 
 
-def one_by_one(bars: Rows, random: Random) -> None:
+def one_by_one(bars: Rows, random: Random, rules: Rules) -> None:
     """One bar at a time, each with no more context than it may need: the same facts and the same state."""
     state, facts, at = EMPTY, list[Fact](), 0
     while at < len(bars):
         size = 1 if random.random() < 0.9 else random.randint(1, 70)
         first = max(0, at - REACH)
-        folded = advance(KEY, state, read(bars[first : at + size]), at - first)
+        folded = advance(KEY, state, read(bars[first : at + size], rules), at - first, rules=rules)
         state, at = folded.state, at + size
         facts += folded.facts
-    whole = advance(KEY, EMPTY, read(bars), 0)
+    whole = advance(KEY, EMPTY, read(bars, rules), 0, rules=rules)
     assert facts == whole.facts
     assert state == whole.state
 
 
-def late(bars: Rows, random: Random) -> None:
+def late(bars: Rows, random: Random, rules: Rules) -> None:
     """A bar that comes late or is restated: folding again from the checkpoint before it mends everything."""
     at = random.randrange(len(bars))
     before = np.delete(bars, at)
@@ -102,16 +113,16 @@ def late(bars: Rows, random: Random) -> None:
         before = bars.copy()
         before["volume"][at] *= random.choice((0.1, 5))
         before["low"][at] *= random.choice((1, 0.95))
-    old, new = read(before), read(bars)
-    was = advance(KEY, EMPTY, old, 0, keep=checkpoints.due("1d", old, 0))
+    old, new = read(before, rules), read(bars, rules)
+    was = advance(KEY, EMPTY, old, 0, keep=checkpoints.due("1d", old, 0), rules=rules)
     ts = bars["ts"][at].item()
     earlier = [c for c in was.checkpoints if c.ts < ts]
     restart: Checkpoint | None = earlier[-1] if earlier else None
     since = -(2**63) if restart is None else restart.ts
     first = max(0, int(np.searchsorted(bars["ts"], since, side="right")) - REACH)
     stored = {c.ts: c.state for c in was.checkpoints if c.ts > since}
-    anew = checkpoints.refold(KEY, read(bars[first:]), restart, stored, ts)
-    expected = advance(KEY, EMPTY, new, 0, keep=checkpoints.due("1d", new, 0))
+    anew = checkpoints.refold(KEY, read(bars[first:], rules), restart, stored, ts, rules)
+    expected = advance(KEY, EMPTY, new, 0, keep=checkpoints.due("1d", new, 0), rules=rules)
 
     def outside(moment: int) -> bool:
         return moment <= since or moment > anew.until
@@ -125,7 +136,7 @@ def late(bars: Rows, random: Random) -> None:
     assert anew.state is not None or was.state == expected.state
 
 
-def scaled(bars: Rows, random: Random) -> None:
+def scaled(bars: Rows, random: Random, rules: Rules) -> None:
     """All prices, or all volumes, times 10 or 2: the same facts."""
     names = random.choice((NUMBERS[:4], NUMBERS[4:]))
     factor = random.choice((2, 10))
@@ -133,27 +144,27 @@ def scaled(bars: Rows, random: Random) -> None:
     other = bars.copy()
     for name in names:
         other[name] = [float(Decimal(repr(x)) * factor) for x in bars[name].tolist()]
-    _same(_said(fold(bars), price=lambda p: p * prices), _said(fold(other)))
+    _same(_said(fold(bars, rules), price=lambda p: p * prices), _said(fold(other, rules)))
 
 
-def shifted(bars: Rows, random: Random) -> None:
+def shifted(bars: Rows, random: Random, rules: Rules) -> None:
     """All dates by whole weeks: the same facts, with other dates."""
     days = 7 * random.choice((-1, 1)) * random.randint(1, 520)
     other = bars.copy()
     for name in ("ts", "end_ts"):
         other[name] += days * DAY_US
     other["session"] += days
-    _same(_said(fold(bars), shift=days * DAY_US), _said(fold(other)))
+    _same(_said(fold(bars, rules), shift=days * DAY_US), _said(fold(other, rules)))
 
 
-def mirrored(bars: Rows, random: Random) -> None:
+def mirrored(bars: Rows, random: Random, rules: Rules) -> None:
     """Prices turned over, p -> C/p: every fact turns into its mirror image, levels and confidence too."""
     total = random.choice((10_000.0, 1.0, 777.0))
     other = bars.copy()
     for name, source in (("open", "open"), ("close", "close"), ("high", "low"), ("low", "high")):
         other[name] = total / bars[source]
-    turned = _said(fold(bars), price=lambda p: total / p, turn=True, linear=False)
-    _same(sorted(turned, key=repr), sorted(_said(fold(other), linear=False), key=repr))
+    turned = _said(fold(bars, rules), price=lambda p: total / p, turn=True, linear=False)
+    _same(sorted(turned, key=repr), sorted(_said(fold(other, rules), linear=False), key=repr))
 
 
 PROPERTIES: tuple[Property, ...] = (cut, one_by_one, late, scaled, shifted, mirrored)

@@ -8,7 +8,7 @@ import numpy as np
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.wyckoff.facts import Fact
 from rollotape.domain.wyckoff.fold import Checkpoint, Fold, Key
-from rollotape.domain.wyckoff.rules import REACH, WYCKOFF_1, Rules
+from rollotape.domain.wyckoff.rules import CURRENT, REACH, Rules
 from rollotape.domain.wyckoff.state import EMPTY, State
 from rollotape.domain.wyckoff.tape import Tape
 
@@ -44,7 +44,7 @@ def refold(
     before: Checkpoint | None,
     stored: Mapping[int, State],
     last_changed: int,
-    rules: Rules = WYCKOFF_1,
+    rules: Rules = CURRENT,
 ) -> Refolded:
     """Fold from a checkpoint on, until the state is the stored one and no changed bar is in reach.
 

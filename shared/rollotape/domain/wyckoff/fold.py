@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rollotape.domain.wyckoff import confidence, ranges
 from rollotape.domain.wyckoff.chart import Chart
 from rollotape.domain.wyckoff.facts import Fact
-from rollotape.domain.wyckoff.rules import CREST, LOOKBACK, WYCKOFF_1, Rules
+from rollotape.domain.wyckoff.rules import CREST, CURRENT, LOOKBACK, Rules
 from rollotape.domain.wyckoff.state import Mark, SideState, State, dump, load
 from rollotape.domain.wyckoff.tape import Tape
 
@@ -37,7 +37,7 @@ class Folded:
 class Fold:
     """A fold under way, for those who do not know yet how far it has to go."""
 
-    def __init__(self, key: Key, state: State, tape: Tape, start: int, rules: Rules = WYCKOFF_1) -> None:
+    def __init__(self, key: Key, state: State, tape: Tape, start: int, rules: Rules = CURRENT) -> None:
         """`state` is the one before position `start` of the tape.
 
         The tape begins with the key's history, or at least REACH bars before `start`.
@@ -68,7 +68,7 @@ class Fold:
 
 
 def advance(
-    key: Key, state: State, tape: Tape, start: int, *, keep: Sequence[int] = (), rules: Rules = WYCKOFF_1
+    key: Key, state: State, tape: Tape, start: int, *, keep: Sequence[int] = (), rules: Rules = CURRENT
 ) -> Folded:
     """Fold all bars from position `start` on; `keep` are positions, in order, whose states are wanted."""
     fold = Fold(key, state, tape, start, rules)

@@ -29,14 +29,14 @@ def opened(chart: Chart, i: int) -> OpenRange:
     new = OpenRange(i, climax.ts, climax, unit_sum, climax.level, climax.price, [("A", climax.ts)])
     if not chart.rules.climax_proven:
         prove(chart, new, i)
+        chart.range(i, new)
     return new
 
 
 def prove(chart: Chart, of: OpenRange, i: int) -> None:
-    """Write the climax and its range, known at position `i`."""
+    """Write the climax, known at position `i`."""
     of.proven = True
     chart.event(i, "SC", of.climax, confidence.climax(of.climax), of)
-    chart.range(i, of)
 
 
 class Reader:
@@ -93,6 +93,7 @@ class Reader:
         self.distance = distances(of.unit_sum, self.rules)
         if of.proven:
             prove(chart, of, i)
+            chart.range(i, of)
         return True
 
     def _rise(self, i: int) -> str | None:
@@ -104,6 +105,7 @@ class Reader:
         if rise >= self.distance.ar_rise:
             if not of.proven:
                 prove(chart, of, i)
+                self.changed = True
             back = of.reaction.level - chart.close[i]
             if back * rules.ar_back.denominator >= rise * rules.ar_back.numerator or age >= rules.ar_bars:
                 self._reaction(i, rise, back)

@@ -13,7 +13,7 @@ TREND = 50
 """Bars of the mean close that says down from up, the bar itself included."""
 CREST = 60
 """Bars, the last one included, among whose closes a decline begins."""
-REACH = 80
+REACH = 60
 """No bar further back than this bears on what is computed for a bar; a change reaches as many later ones."""
 
 Weights = tuple[tuple[str, float], ...]
@@ -31,7 +31,7 @@ class Rules:
     ps_place: Fraction
     ps_bars: int
     ps_proven: bool
-    """Written only once a climax follows: a low of 20 bars that held `ps_hold` bars and rallied `ps_rally`."""
+    """Written only once a climax follows: a low of 20 bars, held `ps_hold` bars, with a rally of `ps_rally`."""
     ps_rally: Fraction
     ps_hold: int
 
@@ -153,28 +153,36 @@ WYCKOFF_2 = replace(
     ps_place=Fraction("0.25"),
     ps_bars=45,
     ps_proven=True,
-    ps_rally=Fraction("1.3"),
+    ps_rally=Fraction("1.4"),
     ps_hold=4,
     climax_volume=Fraction("2.2"),
-    climax_spread=Fraction("1.8"),
+    climax_spread=Fraction("1.9"),
     climax_place=Fraction("0.2"),
     climax_decline=Fraction("2.5"),
     climax_proven=True,
     climax_slack=Fraction("0.5"),
     climax_again=True,
-    ar_rise=Fraction(3),
-    ar_bars=15,
+    ar_rise=Fraction("3.5"),
+    ar_back=Fraction("0.4"),
+    ar_bars=14,
     st_zone=Fraction("1.3"),
     st_bars=120,
-    st_turn=Fraction(1),
+    st_turn=Fraction("1.5"),
     st_apart=Fraction(2),
-    test_volume=Fraction("0.9"),
+    spring_over=Fraction("0.3"),
+    spring_bars=8,
+    spring_turn=Fraction("1.5"),
+    test_volume=Fraction("0.75"),
     test_bars=25,
-    test_turn=Fraction("0.5"),
+    test_turn=Fraction(1),
     lps_bars=25,
-    lps_turn=Fraction("0.5"),
+    lps_depth=Fraction("1.3"),
+    lps_turn=Fraction("1.2"),
 )
-"""What `rollo score` made of them: later confirmations, and far fewer events that lead to nothing."""
+"""What `rollo score` made of them: proof before a word, and turns that are turns; see docs/wyckoff.md."""
+
+CURRENT = WYCKOFF_2
+RULE_SETS = (WYCKOFF_1, WYCKOFF_2)
 
 MIRRORED = {"PS": "PSY", "SC": "BC", "SPRING": "UTAD", "SOS": "SOW", "LPS": "LPSY"}
 """Names on the side of distribution, where they differ."""
