@@ -254,16 +254,20 @@ def test_a_detector_is_scored_on_a_market_that_is_never_written(monkeypatch: pyt
             Detection(x.side, x.kind, x.event_us, int(series.ts[at[x.event_us] + 2])) for x in series.labels
         ]
 
-    monkeypatch.setattr(scores, "detector", lambda: late)
+    monkeypatch.setattr(scores, "detector", lambda _: late)
     answer = json.loads(rollo("score", *SMALL, "--json").stdout)
     assert f1(answer) == {1.0}
     assert {kind["delay_median_bars"] for kind in answer["kinds"]} == {2.0}
     assert "seed 5, middle" in rollo("score", *SMALL).stdout
 
 
-def test_without_a_detector_it_is_said_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "detector", lambda: None)
-    assert "give a FOLDER and --detections" in rollo("score", *SMALL, code=2).stderr
+def test_the_detector_of_this_version_is_scored_where_no_other_is_given(market: Path) -> None:
+    answer = json.loads(rollo("score", *SMALL, "--json").stdout)
+    found = {kind["kind"]: kind["detections"] for kind in answer["kinds"]}
+    assert found["SC"] and found["AR"], "a market with whole schematics has climaxes, and they are seen"
+    older = json.loads(rollo("score", *SMALL, "--rule-set", "wyckoff-1", "--json").stdout)
+    assert older["kinds"] != answer["kinds"]
+    assert "wyckoff-1" in rollo("score", *SMALL, "--rule-set", "wyckoff-0", code=2).stderr
 
 
 @pytest.mark.parametrize("command", [simulates.simulate, scores.score])
@@ -282,7 +286,6 @@ def test_the_commands_of_the_documentation_work(
 ) -> None:
     """Those that need no stack; the others are those of every import and export."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(scores, "detector", lambda: lambda _: [])
     text = (ROOT / "docs" / "simulation.md").read_text("utf-8")
     lines = re.findall(r"^rollo .+$", text, re.MULTILINE) + re.findall(r"`(rollo score --seed .+?)`", text)
     assert len(lines) == 5

@@ -8,17 +8,51 @@ from typing import Annotated
 import orjson
 import typer
 
+from rollotape import calendars
 from rollotape.cli import ends
 from rollotape.cli import simulated as options
 from rollotape.cli.meters import Meter
+from rollotape.domain.wyckoff.facts import Event, Status
+from rollotape.domain.wyckoff.fold import advance
+from rollotape.domain.wyckoff.rules import CURRENT, RULE_SETS
+from rollotape.domain.wyckoff.state import EMPTY
+from rollotape.domain.wyckoff.tape import read
 from rollotape.simulation import files
-from rollotape.simulation.scoring import BOTH, PATTERNS, TOLERANCE_BARS, Detect, FalseAlarms, Score, Scoring
-from rollotape.simulation.series import Series
+from rollotape.simulation.scoring import (
+    BOTH,
+    PATTERNS,
+    TOLERANCE_BARS,
+    Detect,
+    Detection,
+    FalseAlarms,
+    Score,
+    Scoring,
+)
+from rollotape.simulation.series import Series, rows
 
 
-def detector() -> Detect | None:
-    """The detector of this version as scoring takes it, or None where there is none."""
-    return None
+def detector(rule_set: str | None) -> Detect:
+    """The product's own fold over bars; what it took back later (superseded, expired) is no detection.
+
+    Raises:
+        typer.Exit: there is no such rule set.
+    """
+    by_name = {rules.name: rules for rules in RULE_SETS}
+    rules = by_name.get(rule_set or CURRENT.name)
+    if rules is None:
+        ends.stop(f"--rule-set is one of {', '.join(sorted(by_name))}; found {rule_set!r}", ends.USAGE)
+
+    def detect(series: Series) -> list[Detection]:
+        [tape] = read([rows(series, calendars.sessions())], [series.timeframe == "1d"], rules)
+        facts = advance((series.symbol, series.timeframe), EMPTY, tape, 0, rules=rules).facts
+        gone = {f.key for f in facts if isinstance(f, Status) and f.status in ("superseded", "expired")}
+        return [
+            Detection(f.side, f.kind, f.event_ts, f.confirmed_ts)
+            for f in facts
+            if isinstance(f, Event) and f.key not in gone
+        ]
+
+    return detect
 
 
 def score(
@@ -28,7 +62,9 @@ def score(
     detections: Annotated[
         Path | None, typer.Option(help="What was detected in it, as `rollo export wyckoff_events` writes it.")
     ] = None,
-    rule_set: Annotated[str | None, typer.Option(help="Only these detections, like wyckoff-1.")] = None,
+    rule_set: Annotated[
+        str | None, typer.Option(help="Only its detections, or the detector by these rules, like wyckoff-1.")
+    ] = None,
     tolerance: Annotated[int, typer.Option(min=0, max=20, help="Bars between detection and label.")] = (
         TOLERANCE_BARS
     ),
@@ -60,9 +96,7 @@ def score(
             ends.stop("--detections needs the FOLDER of the market that they were made of", ends.USAGE)
         result = _of_file(market, detections, rule_set, tolerance)
     else:
-        detect = detector()
-        if detect is None:
-            ends.stop("this version has no detector to run here: give a FOLDER and --detections", ends.USAGE)
+        detect = detector(rule_set)
         if market is not None:
             series: list[Series] = _read(market)
             result = _scored(len(series), series, detect, tolerance)
@@ -113,14 +147,14 @@ HEADS = ("side", "kind", "labels", "found", "right", "precision", "recall", "F1"
 
 def in_words(score: Score, told: str | None = None) -> str:
     """A table of kinds and a line on false alarms; what is a share of nothing is a dash."""
-    rows = [
+    table = [
         (k.side if k.side != BOTH else "both sides", k.kind, f"{k.labels:,}", f"{k.detections:,}",
          f"{k.matched:,}", _number(k.precision), _number(k.recall), _number(k.f1),
          _number(k.delay_median_bars, ".1f"), _number(k.delay_p90_bars, "d"))
         for k in score.kinds
     ]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)]
-    lines = [_line(row, widths) for row in (HEADS, *rows)]
+    widths = [max(map(len, column)) for column in zip(HEADS, *table, strict=True)]
+    lines = [_line(row, widths) for row in (HEADS, *table)]
     of = f" ({told})" if told else ""
     lines += [
         "",
