@@ -11,6 +11,7 @@ import orjson
 import pytest
 from redis import Redis
 
+from rollotape.embedded.server import free_port
 from rollotape.postgres import backup, migrate
 from rollotape.settings import Settings
 from support.commands import Environment, environment_of, rollo, started
@@ -182,6 +183,9 @@ def test_a_backup_of_an_older_version_is_brought_to_the_newest_schema(
         assert orjson.loads(told.stdout)["schema"] == migrate.head() == migrate.current(target.database_url)
 
 
+IDLE = ("--replicas", "detector=0", "--replicas", "rs-worker=0")
+
+
 # Files that are no backup
 
 
@@ -282,7 +286,7 @@ def test_a_stack_that_does_not_run_is_backed_up_and_restored_all_the_same(data_d
     nowhere = installed_rollo("backup", str(file), "--data", str(first))
     assert nowhere.returncode == 2
     assert f"no stack runs on {first}" in nowhere.stderr
-    with running_stack(first, "--replicas", "detector=0", "--replicas", "rs-worker=0") as up:
+    with running_stack(first, *IDLE, "--port", str(free_port())) as up:
         under = installed_rollo("restore", str(file), "--data", str(first), "--force")
         assert under.returncode == 2
         execute(up.found.database_url, "INSERT INTO sectors (symbol) VALUES ('MINE')")
@@ -290,7 +294,7 @@ def test_a_stack_that_does_not_run_is_backed_up_and_restored_all_the_same(data_d
     assert (kept.returncode, "its servers run as long as this command does" in kept.stderr) == (0, True)
     again = installed_rollo("restore", str(file), "--no-verify", "--data", str(second))
     assert (again.returncode, again.stderr.count("Traceback")) == (0, 0)
-    with running_stack(second, "--replicas", "detector=0", "--replicas", "rs-worker=0") as up:
+    with running_stack(second, *IDLE, "--port", str(free_port())) as up:
         refused = installed_rollo("restore", str(file), "--data", str(second))
         assert "services are at work on this database (api-gateway, cache-builder" in refused.stderr
         assert fetch(up.found.database_url, "SELECT FROM sectors WHERE symbol = 'MINE'")

@@ -15,6 +15,8 @@ COMMANDS = {
     "replay": ("replay.replay", "Send the bars of files as the market made them, at a chosen speed."),
     "import-sectors": ("sectors.import_sectors", "Tell which sector each stock belongs to."),
     "bridge": ("bridge.bridge", "Bring in what older systems publish on their channels."),
+    "top": ("top.top", "Show how a stack is doing: lag, rates, leases, what waits and what is away."),
+    "doctor": ("doctor.doctor", "Say what is reachable, configured, behind or unsafe, and what to do."),
     "verify": ("verify.verify", "Recompute every derived row from the inputs and compare."),
     "export": ("export.export_table", "Write a table as CSV, in the order of its natural key."),
     "backup": ("backup.backup", "Write everything that is stored into one file."),

@@ -201,6 +201,7 @@ def _standing(streams: Sequence[Stream]) -> list[Any]:
 
 def _check(file: Path, meter: Meter) -> Manifest:
     with ends.refusals(), stored.opened(file) as (archive, manifest), meter:
+        stored.must_know(manifest)
         stored.check(archive, manifest, _progress(meter))
     return manifest
 

@@ -1,6 +1,5 @@
 """The stack that a command works on; where one does not run, its servers alone, for the time being."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,6 +35,6 @@ def awake(data: Path | None, say: Say, *, new: bool = False) -> Iterator[Setting
 
 
 def _can_start(place: Path, new: bool) -> bool:
-    if os.environ.get("ROLLO_REDIS_URL") and os.environ.get("ROLLO_DATABASE_URL"):
+    if stack.is_named():
         return False  # a stack was named, and something is wrong with the names
     return (place / "servers.json").exists() or (new and not (place.exists() and not place.is_dir()))

@@ -52,10 +52,15 @@ def address(data: Path | None) -> Settings:
     Raises:
         Refused: no stack is named and none runs there; the message says what to do.
     """
-    if configuration.named("redis_url") and configuration.named("database_url"):
+    if is_named():
         return configuration.load()
     urls = asdict(find(data).urls)
     return configuration.load(**{name: url for name, url in urls.items() if not configuration.named(name)})
+
+
+def is_named() -> bool:
+    """Whether the environment names a stack, so that no directory is asked."""
+    return configuration.named("redis_url") and configuration.named("database_url")
 
 
 def database(data: Path | None) -> Settings:

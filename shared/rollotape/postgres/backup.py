@@ -8,6 +8,7 @@ no program of PostgreSQL, and any tool can read it.
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -185,7 +186,7 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive, _manifest(path, archive)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise Refused(f"{path} is no backup, or is damaged or cut off: {error}") from None
     except OSError as error:
         if error.filename is None:
