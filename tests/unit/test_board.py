@@ -66,7 +66,8 @@ def test_a_roomy_terminal_is_used() -> None:
     text = "\n".join(drawn(board(picture(), HINTS, (130, 42), setups.Seen()), 130))
     assert all(hint in text for hint in HINTS)
     assert text.count("no demand") == 8
-    assert "1,234,567 bars stored, 395/s, 890 events, 31 active patterns" in text
+    assert "1,234,567 bars stored, 395/s, 890 events" in text
+    assert "Newest of 31 active patterns" in text
 
 
 def test_before_there_is_anything_a_board_says_so() -> None:

@@ -79,7 +79,7 @@ class Lines:
         if time.monotonic() - self._said_at < PLAIN_EVERY_S:
             return
         self._said_at = time.monotonic()
-        self._say(status(picture))
+        self._say(f"{status(picture)}, {picture.active:,} active patterns")
         leaders = tuple(leader["symbol"] for leader in picture.leaders[:5])
         if leaders and leaders not in self._told:
             self._say(f"  leading: {', '.join(leaders)}")
@@ -180,7 +180,7 @@ def status(picture: Picture) -> str:
         return f"Simulated market, {when}"
     return (
         f"Simulated market, {when}: {seen.bars:,} bars stored, {picture.bars_per_second:,.0f}/s,"
-        f" {seen.events:,} events, {picture.active:,} active patterns"
+        f" {seen.events:,} events"
     )
 
 
