@@ -591,6 +591,20 @@ async def test_many_readers_at_once_cost_one_question(desk: Desk) -> None:
     assert after - before == 1
 
 
+async def test_who_is_woken_late_has_the_answer_and_does_not_ask_again(desk: Desk) -> None:
+    await desk.tell(event(0))
+    await desk.hear()
+    reader = PatternReader(desk.bench.redis, fresh_s=0.0)  # as if time passed at every look at the clock
+    await reader.snapshot()
+    before = (await desk.bench.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    first, *others = [asyncio.ensure_future(reader.snapshot()) for _ in range(50)]
+    await asyncio.sleep(0)
+    first.cancel()  # the one who asked goes away
+    assert {len(s) for s in await asyncio.gather(*others)} == {1}
+    after = (await desk.bench.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert after - before == 1
+
+
 async def test_a_reader_without_redis_says_so_and_goes_on_when_it_is_back(
     desk: Desk, redis_url: str
 ) -> None:

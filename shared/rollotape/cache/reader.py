@@ -102,7 +102,7 @@ class PatternReader:
         self._fresh_s = fresh_s
         self._clock = clock
         self._script = redis.register_script(scripts.FOLLOW)
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[Snapshot | Unavailable] | None = None
         self._held: Snapshot | None = None
         self._answer: Snapshot | Unavailable | None = None
         self._answered_at = -fresh_s
@@ -111,15 +111,17 @@ class PatternReader:
         self._counted_at = 0.0
 
     async def snapshot(self) -> Snapshot:
-        """The model as it is now, give or take `fresh_s`. Many callers cost one question.
+        """The model as it is now, give or take `fresh_s`. Many callers cost one question, and all have its
+        answer, however late a busy loop wakes them.
 
         Raises:
             Unavailable: Redis is away, or the model is missing or broken and was asked for again.
         """
         answer = self._fresh()
         if answer is None:
-            async with self._asking:
-                answer = self._fresh() or await self._ask()
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
+            answer = await asyncio.shield(self._asking)  # who asked first may go away
         if isinstance(answer, Unavailable):
             raise Unavailable(str(answer))
         return answer
@@ -165,7 +167,7 @@ class PatternReader:
         return self._answer if self._clock() - self._answered_at < self._fresh_s else None
 
     async def _ask(self) -> Snapshot | Unavailable:
-        """Failures are kept as long as answers: who waited in line must not each wait for a dead server."""
+        """Failures are kept as long as answers: nobody is to wait again for a server that is dead."""
         answer: Snapshot | Unavailable
         try:
             with unavailable("read model"):
@@ -174,6 +176,8 @@ class PatternReader:
                 await self._write_counts_sometimes()
         except Unavailable as error:
             answer = error
+        finally:
+            self._asking = None
         self._answer, self._answered_at = answer, self._clock()
         return answer
 
