@@ -17,7 +17,8 @@ from rollotape.domain.wyckoff.rules import MIRRORED, REACH, WYCKOFF_1, Rules
 from rollotape.domain.wyckoff.state import EMPTY
 from rollotape.simulation import series
 from rollotape.simulation.difficulty import DIFFICULTIES
-from rollotape.simulation.market import VARIANTS, Market
+from rollotape.simulation.market import Market
+from rollotape.simulation.schematic import VARIANTS
 from support.bars import Ohlcv, rows
 
 KEY = ("A", "1d")
@@ -27,11 +28,11 @@ Said = tuple[object, ...]
 
 def fold(bars: Rows, rules: Rules = WYCKOFF_1) -> list[Fact]:
     """Every fact of a history, all of it at once."""
-    return advance(KEY, EMPTY, read(bars, rules), 0, rules=rules).facts
+    return advance(KEY, EMPTY, read(bars, rules), rules=rules).facts
 
 
-def read(bars: Rows, rules: Rules = WYCKOFF_1) -> tape.Tape:
-    [one] = tape.read([bars], [True], rules)
+def read(bars: Rows, rules: Rules = WYCKOFF_1, start: int = 0) -> tape.Tape:
+    [one] = tape.read([bars], [start], [True], rules)
     return one
 
 
@@ -97,10 +98,10 @@ def one_by_one(bars: Rows, random: Random, rules: Rules) -> None:
     while at < len(bars):
         size = 1 if random.random() < 0.9 else random.randint(1, 70)
         first = max(0, at - REACH)
-        folded = advance(KEY, state, read(bars[first : at + size], rules), at - first, rules=rules)
+        folded = advance(KEY, state, read(bars[first : at + size], rules, at - first), rules=rules)
         state, at = folded.state, at + size
         facts += folded.facts
-    whole = advance(KEY, EMPTY, read(bars, rules), 0, rules=rules)
+    whole = advance(KEY, EMPTY, read(bars, rules), rules=rules)
     assert facts == whole.facts
     assert state == whole.state
 
@@ -114,15 +115,16 @@ def late(bars: Rows, random: Random, rules: Rules) -> None:
         before["volume"][at] *= random.choice((0.1, 5))
         before["low"][at] *= random.choice((1, 0.95))
     old, new = read(before, rules), read(bars, rules)
-    was = advance(KEY, EMPTY, old, 0, keep=checkpoints.due("1d", old, 0), rules=rules)
+    was = advance(KEY, EMPTY, old, keep=checkpoints.due("1d", old), rules=rules)
     ts = bars["ts"][at].item()
     earlier = [c for c in was.checkpoints if c.ts < ts]
     restart: Checkpoint | None = earlier[-1] if earlier else None
     since = -(2**63) if restart is None else restart.ts
-    first = max(0, int(np.searchsorted(bars["ts"], since, side="right")) - REACH)
+    start = int(np.searchsorted(bars["ts"], since, side="right"))
+    first = max(0, start - REACH)
     stored = {c.ts: c.state for c in was.checkpoints if c.ts > since}
-    anew = checkpoints.refold(KEY, read(bars[first:], rules), restart, stored, ts, rules)
-    expected = advance(KEY, EMPTY, new, 0, keep=checkpoints.due("1d", new, 0), rules=rules)
+    anew = checkpoints.refold(KEY, read(bars[first:], rules, start - first), restart, stored, ts, rules)
+    expected = advance(KEY, EMPTY, new, keep=checkpoints.due("1d", new), rules=rules)
 
     def outside(moment: int) -> bool:
         return moment <= since or moment > anew.until

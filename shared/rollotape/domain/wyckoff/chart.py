@@ -1,8 +1,10 @@
 """One side's bars as the rules of a range read them, and the pen that writes down what they find."""
 
 from math import exp
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
+
+from numpy.typing import NDArray
 
 from rollotape.domain import patterns
 from rollotape.domain.bars import MAX_PRICE
@@ -24,12 +26,13 @@ class Chart:
         self.symbol, self.timeframe = key
         self.side, self.rules, self.tape = side, rules, tape
         self.view = tape.accumulation if side == "accumulation" else tape.distribution
-        self.high: list[int] = self.view.high.tolist()
-        self.low: list[int] = self.view.low.tolist()
-        self.close: list[int] = self.view.close.tolist()
-        self.volume: list[float] = tape.bars["volume"].tolist()
-        self.quiet: list[bool] = tape.quiet.tolist()
-        self.strong: list[bool] = tape.strong.tolist()
+        unread = max(tape.start - 1, 0)
+        self.high: list[int] = _listed(self.view.high, unread)
+        self.low: list[int] = _listed(self.view.low, unread)
+        self.close: list[int] = _listed(self.view.close, unread)
+        self.volume: list[float] = _listed(tape.bars["volume"], unread)
+        self.quiet: list[bool] = _listed(tape.quiet, unread)
+        self.strong: list[bool] = _listed(tape.strong, unread)
         self.said: list[tuple[int, Fact]] = []
         """Facts and the positions of the bars that confirmed them."""
 
@@ -155,3 +158,9 @@ class Chart:
         if of is None:
             return None
         return facts.range_id(self.symbol, self.timeframe, self.rules.name, self.side, of.opened_ts)
+
+
+def _listed(column: NDArray[Any], unread: int) -> list[Any]:
+    """The column as a list, quicker bar by bar; nobody looks at the first `unread`, which are None."""
+    listed: list[Any] = column[unread:].tolist()
+    return [None] * unread + listed

@@ -16,13 +16,13 @@ BLOCK_BARS = 64
 """A checkpoint stands after the first analysed bar of every block of this many bars' time."""
 
 
-def due(timeframe: str, tape: Tape, start: int) -> list[int]:
-    """Positions from `start` on that have a checkpoint: a matter of the bars alone, not of how they came."""
+def due(timeframe: str, tape: Tape) -> list[int]:
+    """Positions from the tape's start on that have a checkpoint: a matter of bars, not of how they came."""
     length = BLOCK_BARS * TIMEFRAMES[timeframe].length_us
-    first = max(start - 1, 0)
+    first = max(tape.start - 1, 0)
     block = tape.bars["ts"][first:] // length
     begins: list[int] = (np.flatnonzero(block[1:] != block[:-1]) + first + 1).tolist()
-    return [0, *begins] if start == 0 and len(tape) else begins
+    return [0, *begins] if tape.start == 0 and len(tape) else begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,17 @@ def refold(
     """Fold from a checkpoint on, until the state is the stored one and no changed bar is in reach.
 
     Args:
-        tape: from REACH bars before the first one after `before`, or from its history's first bar, on.
+        tape: starts after `before`, with its first bar where there is none, and goes on to the newest bar.
         before: the last checkpoint older than the first changed bar; None where there is none.
         stored: the checkpoints after it, by `ts`, as they were before the change.
         last_changed: `ts` of the newest bar that changed; it may have been the newest of all.
     """
     ts = tape.bars["ts"]
-    start = 0 if before is None else int(np.searchsorted(ts, before.ts, side="right"))
     settled = int(np.searchsorted(ts, last_changed, side="right")) - 1 + REACH
-    fold = Fold(key, EMPTY if before is None else before.state, tape, start, rules)
+    fold = Fold(key, EMPTY if before is None else before.state, tape, rules)
     since = None if before is None else before.ts
     kept = []
-    for position in due(key[1], tape, start):
+    for position in due(key[1], tape):
         kept.append(fold.to(position))
         if position >= settled and stored.get(kept[-1].ts) == kept[-1].state:
             return Refolded(since, kept[-1].ts, fold.facts(), kept, None)

@@ -6,11 +6,12 @@ Where no range is open, bars that are no candidate of anything are passed over; 
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from rollotape.domain.wyckoff import confidence, ranges
 from rollotape.domain.wyckoff.chart import Chart
-from rollotape.domain.wyckoff.facts import Fact
+from rollotape.domain.wyckoff.facts import Fact, Side
 from rollotape.domain.wyckoff.rules import CREST, CURRENT, LOOKBACK, Rules
 from rollotape.domain.wyckoff.state import Mark, SideState, State, dump, load
 from rollotape.domain.wyckoff.tape import Tape
@@ -37,18 +38,15 @@ class Folded:
 class Fold:
     """A fold under way, for those who do not know yet how far it has to go."""
 
-    def __init__(self, key: Key, state: State, tape: Tape, start: int, rules: Rules = CURRENT) -> None:
-        """`state` is the one before position `start` of the tape.
-
-        The tape begins with the key's history, or at least REACH bars before `start`.
-        """
+    def __init__(self, key: Key, state: State, tape: Tape, rules: Rules = CURRENT) -> None:
+        """`state` is the one before the tape's start."""
         self.state, self._tape = state, tape
-        self.reached = start
+        self.reached = tape.start
         """Position of the next bar."""
-        self._states = load(state, start - 1)
+        self._states = load(state, tape.start - 1)
         self._sides = (
-            _Side(Chart(key, tape, "accumulation", rules), self._states[0]),
-            _Side(Chart(key, tape, "distribution", rules), self._states[1]),
+            _Side(key, tape, "accumulation", rules, self._states[0]),
+            _Side(key, tape, "distribution", rules, self._states[1]),
         )
 
     def to(self, position: int) -> Checkpoint:
@@ -62,28 +60,39 @@ class Fold:
 
     def facts(self) -> list[Fact]:
         """Everything found so far, by confirming bar, accumulation first, in the order it was found."""
-        said = [(at, n, fact) for n, side in enumerate(self._sides) for at, fact in side.chart.said]
+        said = [(at, n, fact) for n, side in enumerate(self._sides) for at, fact in side.said]
         said.sort(key=lambda found: found[:2])
         return [fact for *_, fact in said]
 
 
 def advance(
-    key: Key, state: State, tape: Tape, start: int, *, keep: Sequence[int] = (), rules: Rules = CURRENT
+    key: Key, state: State, tape: Tape, *, keep: Sequence[int] = (), rules: Rules = CURRENT
 ) -> Folded:
-    """Fold all bars from position `start` on; `keep` are positions, in order, whose states are wanted."""
-    fold = Fold(key, state, tape, start, rules)
+    """Fold all bars from the tape's start on; `keep` are positions, in order, whose states are wanted."""
+    fold = Fold(key, state, tape, rules)
     kept = [fold.to(position) for position in keep]
-    if len(tape) > (keep[-1] + 1 if keep else start):
+    if fold.reached < len(tape):
         fold.to(len(tape) - 1)
     return Folded(fold.state, fold.facts(), kept)
 
 
 class _Side:
-    def __init__(self, chart: Chart, state: SideState) -> None:
-        self.chart, self.state, self.rules = chart, state, chart.rules
-        self.climaxes: list[int] = chart.view.climaxes.tolist()
-        self.candidates: list[int] = sorted([*self.climaxes, *chart.view.supports.tolist()])
-        self.reader = None if state.range is None else ranges.Reader(chart, state.range)
+    def __init__(self, key: Key, tape: Tape, side: Side, rules: Rules, state: SideState) -> None:
+        self.state, self.rules, self._bars = state, rules, len(tape)
+        view = tape.accumulation if side == "accumulation" else tape.distribution
+        self.climaxes: list[int] = view.climaxes.tolist()
+        self.candidates: list[int] = sorted([*self.climaxes, *view.supports.tolist()])
+        self._opened = key, tape, side, rules
+        self.reader = None if state.range is None else ranges.Reader(self.chart, state.range)
+
+    @cached_property
+    def chart(self) -> Chart:
+        """Only drawn when something happens on this side, which is seldom."""
+        return Chart(*self._opened)
+
+    @property
+    def said(self) -> list[tuple[int, Fact]]:
+        return self.chart.said if "chart" in self.__dict__ else []
 
     def run(self, start: int, stop: int) -> None:
         i = start
@@ -98,7 +107,7 @@ class _Side:
     def _next(self, i: int) -> int:
         """The next bar at which something can happen while no range is open."""
         at = bisect_left(self.candidates, i)
-        candidate = self.candidates[at] if at < len(self.candidates) else len(self.chart.low)
+        candidate = self.candidates[at] if at < len(self.candidates) else self._bars
         if self.state.supports:
             return max(i, min(candidate, self.state.supports[0].at + self.rules.ps_bars))
         return candidate
@@ -143,18 +152,20 @@ class _Side:
 
     def _propose(self, i: int) -> None:
         """A bar that will have been preliminary support, should a climax follow."""
-        low = self.chart.low
-        if low[i] < min(low[i - LOOKBACK : i]):
+        low = self.chart.view.low
+        if low[i] < low[i - LOOKBACK : i].min():
             self.state.supports.append(self.chart.bottom(i))
 
     def _rallied(self, mark: Mark, reader: ranges.Reader) -> bool:
         """Whether its low held for some bars, and how high the price came before it broke."""
         until = reader.of.climax.at
-        lows, highs = self.chart.low[mark.at + 1 : until], self.chart.high[mark.at + 1 : until]
+        lows: list[int] = self.chart.view.low[mark.at + 1 : until].tolist()
+        highs: list[int] = self.chart.view.high[mark.at + 1 : until].tolist()
         held = next((n for n, low in enumerate(lows) if low < mark.level), len(lows))
         if held < max(1, self.rules.ps_hold):
             return False
-        return max(highs[:held]) - mark.level >= reader.distance.ps_rally
+        rally: int = max(highs[:held]) - mark.level
+        return rally >= reader.distance.ps_rally
 
     def _support(self, i: int) -> None:
         """Preliminary support, unless the decline it belongs to had its climax already."""
@@ -170,7 +181,7 @@ class _Side:
 
     def _crest(self, i: int) -> int:
         """Where the decline began: the highest close of the last 60 bars, the last of equals."""
-        closes = self.chart.close[i + 1 - CREST : i + 1]
+        closes: list[int] = self.chart.view.close[i + 1 - CREST : i + 1].tolist()
         return i - closes[::-1].index(max(closes))
 
     def _expire(self, i: int) -> None:

@@ -31,7 +31,7 @@ class Rules:
     ps_place: Fraction
     ps_bars: int
     ps_proven: bool
-    """Written only once a climax follows: a low of 20 bars, held `ps_hold` bars, with a rally of `ps_rally`."""
+    """Written only once a climax follows: a low of 20 bars, kept `ps_hold` bars, then rallied `ps_rally`."""
     ps_rally: Fraction
     ps_hold: int
 

@@ -45,9 +45,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """The analysed bars of one symbol and timeframe, oldest first; sums are over the previous 20 bars."""
+    """The analysed bars of one symbol and timeframe, oldest first, to be folded from position `start` on.
+
+    Sums are over the previous 20 bars. What is derived is only there from `start` on.
+    """
 
     bars: Rows
+    start: int
     accumulation: View
     distribution: View
     volume_sum: Volumes
@@ -63,20 +67,21 @@ class Tape:
         return len(self.bars)
 
 
-def read(parts: Sequence[Rows], daily: Sequence[bool], rules: Rules) -> list[Tape]:
+def read(parts: Sequence[Rows], starts: Sequence[int], daily: Sequence[bool], rules: Rules) -> list[Tape]:
     """One tape for every part; read together, because numpy likes long arrays.
 
-    A part begins with its key's history, or REACH bars before the first that is to be folded.
+    Bars from `starts[i]` on are to be folded; part i begins with its key's history, or at least REACH bars
+    before that.
     """
     lengths = [len(part) for part in parts]
     ends = np.cumsum(lengths)
-    starts = ends - lengths
+    firsts = ends - lengths
     bars = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    position = np.arange(len(bars)) - np.repeat(starts, lengths)
-    whole = _read(bars, position, np.repeat(np.array(daily, bool), lengths), rules)
-    if len(parts) == 1:
-        return [whole]
-    return [_part(whole, int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
+    position = np.arange(len(bars)) - np.repeat(firsts, lengths)
+    wanted = np.flatnonzero(position >= np.repeat(np.array(starts), lengths))
+    whole = _read(bars, position, np.repeat(np.array(daily, bool), lengths), wanted, rules)
+    cuts = zip(firsts.tolist(), ends.tolist(), starts, strict=True)
+    return [_part(whole, first, end, start) for first, end, start in cuts]
 
 
 def quanta(prices: NDArray[np.float64]) -> Index:
@@ -85,60 +90,69 @@ def quanta(prices: NDArray[np.float64]) -> Index:
     return np.rint(logs / QUANTUM).astype(np.int64)
 
 
-def _read(bars: Rows, position: Index, daily: Flags, rules: Rules) -> Tape:
+def _read(bars: Rows, position: Index, daily: Flags, at: Index, rules: Rules) -> Tape:
+    """Everything at the positions `at`; positions of other bars stay 0."""
     high, low, close = (quanta(bars[name]) for name in ("high", "low", "close"))
     volume = np.ascontiguousarray(bars["volume"])
     spread = high - low
     before = _back(close, 1)
     true_range = np.maximum(high, before) - np.minimum(low, before)
-    volume_sum = _added(volume, LOOKBACK)
-    spread_sum, range_sum = _sums(spread, LOOKBACK), _sums(true_range, LOOKBACK)
+    volume_sum = _added(volume, at)
+    spread_sum, range_sum = _sum(spread, at, LOOKBACK), _sum(true_range, at, LOOKBACK)
+    here, heard, wide = position[at], LOOKBACK * volume[at], LOOKBACK * spread[at]
 
     session = bars["session"]
-    near = session - _back(session, LOOKBACK) <= MAX_DAYS
-    evaluable = (position > LOOKBACK) & (volume_sum > 0) & (range_sum > 0) & (near | ~daily)
+    near = session[at] - session[at - np.minimum(here, LOOKBACK)] <= MAX_DAYS
+    evaluable = (here > LOOKBACK) & (volume_sum > 0) & (range_sum > 0) & (near | ~daily[at])
+    climactic = evaluable & (here >= TREND - 1) & (wide > 0)
+    climactic &= _at_least(heard, rules.climax_volume, volume_sum)
+    climactic &= _at_least(wide, rules.climax_spread, spread_sum)
+    supporting = evaluable & (here >= CREST - 1) & _at_least(heard, rules.ps_volume, volume_sum)
+    supporting &= _at_least(wide, rules.ps_spread, range_sum)
+    quiet = evaluable & _less(heard, rules.test_volume, volume_sum)
+    strong = evaluable & _at_least(heard, rules.sos_volume, volume_sum)
+    strong &= _at_least(wide, rules.sos_spread, spread_sum)
 
-    def volume_at_least(factor: Fraction) -> Flags:
-        return _at_least(LOOKBACK * volume, factor, volume_sum)
-
-    def spread_at_least(factor: Fraction, total: Index) -> Flags:
-        return _at_least(LOOKBACK * spread, factor, total)
-
-    climactic = evaluable & (position >= TREND - 1) & (spread > 0) & volume_at_least(rules.climax_volume)
-    climactic &= spread_at_least(rules.climax_spread, spread_sum)
-    supporting = evaluable & (position >= CREST - 1) & volume_at_least(rules.ps_volume)
-    supporting &= spread_at_least(rules.ps_spread, range_sum)
-    quiet = evaluable & _less(LOOKBACK * volume, rules.test_volume, volume_sum)
-    strong = evaluable & volume_at_least(rules.sos_volume)
-    strong &= spread_at_least(rules.sos_spread, spread_sum)
-
-    mean_close = _sums(close, TREND - 1) + close  # 50 times the mean, the bar itself included
+    mean_close = _sum(close, at, TREND - 1) + close[at]  # 50 times the mean, the bar itself included
+    lookback = at - np.minimum(here, LOOKBACK)
+    previous = at - np.minimum(here, 1)
 
     def view(sign: int) -> View:
         h, lo, c = (high, low, close) if sign > 0 else (-low, -high, -close)
-        below = sign * mean_close - TREND * c
-        down = (below > 0) & (c < _back(c, LOOKBACK))
-        place = c - lo
-        climax = climactic & down & (c < _back(c, 1)) & _at_least(place, rules.climax_place, spread)
+        now = c[at]
+        below = sign * mean_close - TREND * now
+        down = (below > 0) & (now < c[lookback])
+        place = LOOKBACK * (now - lo[at])
+        climax = climactic & down & (now < c[previous]) & _at_least(place, rules.climax_place, wide)
         climax &= _at_least(LOOKBACK * below, TREND * rules.climax_decline, range_sum)
-        climax[climax] = lo[climax] < _lowest(lo, np.flatnonzero(climax))
-        support = supporting & down & _at_least(place, rules.ps_place, spread) & ~climax
-        return View(sign, h, lo, c, np.flatnonzero(climax), np.flatnonzero(support), below)
+        climax[climax] = lo[at[climax]] < _lowest(lo, at[climax])
+        support = supporting & down & _at_least(place, rules.ps_place, wide) & ~climax
+        return View(sign, h, lo, c, at[climax], at[support], _spread_out(below, at, len(bars)))
 
-    return Tape(bars, view(1), view(-1), volume_sum, spread_sum, range_sum, evaluable, quiet, strong)
+    derived = (volume_sum, spread_sum, range_sum, evaluable, quiet, strong)
+    return Tape(bars, 0, view(1), view(-1), *(_spread_out(values, at, len(bars)) for values in derived))
 
 
-def _part(tape: Tape, start: int, end: int) -> Tape:
-    here = slice(start, end)
+def _spread_out(values: Any, at: Index, count: int) -> Any:
+    if len(values) == count:
+        return values
+    out = np.zeros(count, values.dtype)
+    out[at] = values
+    return out
+
+
+def _part(tape: Tape, first: int, end: int, start: int) -> Tape:
+    here = slice(first, end)
 
     def view(v: View) -> View:
         climaxes, supports = (
-            at[slice(*np.searchsorted(at, (start, end)))] - start for at in (v.climaxes, v.supports)
+            at[slice(*np.searchsorted(at, (first, end)))] - first for at in (v.climaxes, v.supports)
         )
         return View(v.sign, v.high[here], v.low[here], v.close[here], climaxes, supports, v.below[here])
 
     return Tape(
         tape.bars[here],
+        start,
         view(tape.accumulation),
         view(tape.distribution),
         tape.volume_sum[here],
@@ -165,26 +179,23 @@ def _back(values: Any, bars: int) -> Any:
     return out
 
 
-def _sums(values: Index, bars: int) -> Index:
-    """Sum over the previous `bars`, the bar itself excluded; whole numbers, so running sums are exact.
+def _sum(values: Index, at: Index, bars: int) -> Index:
+    """Sum over the `bars` before each position; whole numbers, so running sums are exact.
 
     Garbage for the first bars of a series, which are not evaluable.
     """
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
-    out = np.zeros_like(values)
-    out[bars:] = total[bars:-1] - total[: -bars - 1]
-    return out
+    sums: Index = total[at] - total[np.maximum(at - bars, 0)]
+    return sums
 
 
-def _added(values: Volumes, bars: int) -> Volumes:
-    """The same for doubles: always oldest first, so that rounding is the same in any batch."""
-    out = np.zeros_like(values)
-    if len(values) > bars:
-        total = values[: len(values) - bars].copy()
-        for offset in range(1, bars):
-            total += values[offset : len(values) - bars + offset]
-        out[bars:] = total
-    return out
+def _added(values: Volumes, at: Index) -> Volumes:
+    """Sum of doubles over the previous 20 bars: always oldest first, so that it is rounded alike."""
+    first = np.maximum(at - LOOKBACK, 0)
+    total: Volumes = values[first]
+    for offset in range(1, LOOKBACK):
+        total += values[np.minimum(first + offset, len(values) - 1)]
+    return total
 
 
 def _lowest(low: Index, at: Index) -> Index:
