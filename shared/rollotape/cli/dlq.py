@@ -23,6 +23,7 @@ AT_ONCE = 100
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="Inputs that could not be applied, with their original bytes and every reason.\n\n"
     "Example: rollo dlq list --reason volume",
 )
@@ -75,7 +76,9 @@ def show(
 
 
 @app.command()
-def requeue(ids: Ids = None, every: All = False, stream: Stream = None, data: Data = None) -> None:
+def requeue(
+    ids: Ids = None, every: All = False, stream: Stream = None, as_json: AsJson = False, data: Data = None
+) -> None:
     """Send the original bytes to their stream again, and remove what was sent.
 
     Useful after a new version that accepts what an older one refused: what is refused once more comes
@@ -87,7 +90,10 @@ def requeue(ids: Ids = None, every: All = False, stream: Stream = None, data: Da
     chosen = _chosen(ids, every, stream)
     done = _Done()
     ends.run(_requeue(settings, chosen, stream, done), interrupted=done.in_words)
-    typer.echo(done.in_words())
+    if as_json:
+        typer.echo(orjson.dumps(asdict(done)).decode())
+    else:
+        typer.echo(done.in_words())
     _complain_about(done.missing)
 
 
@@ -97,6 +103,7 @@ def drop(
     every: All = False,
     stream: Stream = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
     data: Data = None,
 ) -> None:
     """Delete dead letters for good, after asking.
@@ -109,10 +116,10 @@ def drop(
         chosen = ends.run(_ids(settings, stream))
     if chosen and not yes:
         what = f"{len(chosen):,} dead letter{'s' if len(chosen) != 1 else ''}"
-        if not typer.confirm(f"Delete {what} for good?"):
+        if not typer.confirm(f"Delete {what} for good?", err=as_json):
             ends.stop("nothing was deleted", ends.FAILURE)
     dropped = ends.run(_drop(settings, chosen))
-    typer.echo(f"{dropped:,} dropped")
+    typer.echo(orjson.dumps({"dropped": dropped}).decode() if as_json else f"{dropped:,} dropped")
     if ids:
         _complain_about(len(chosen) - dropped)
 

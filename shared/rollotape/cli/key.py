@@ -55,7 +55,10 @@ def create(
 
 @app.command("list")
 def list_keys(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Every key that ever was, the oldest first; never the keys themselves."""
+    """Every key that ever was, the oldest first; never the keys themselves.
+
+    Example: rollo key list
+    """
     rows = [dict(row) for row in ends.run(_with(ends.database_of(data), stored.listed))]
     if as_json:
         typer.echo(orjson.dumps(rows, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2).decode())
@@ -70,12 +73,19 @@ def list_keys(data: DataOption = None, as_json: JsonOption = False) -> None:
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `rollo key list` shows it.")],
     data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """End a key. Gateways forget it within seconds. Revoking it again changes nothing."""
+    """End a key. Gateways forget it within seconds. Revoking it again changes nothing.
+
+    Example: rollo key revoke 4f1c
+    """
     name = ends.run(_with(ends.database_of(data), lambda c: stored.revoke(c, key_id)))
     if name is None:
         ends.stop(f"there is no key {key_id}: see `rollo key list`", ends.FAILURE)
-    typer.echo(f"revoked {key_id} ({name})")
+    if as_json:
+        typer.echo(orjson.dumps({"id": key_id, "name": name, "revoked": True}).decode())
+    else:
+        typer.echo(f"revoked {key_id} ({name})")
 
 
 def _state(row: dict[str, Any]) -> str:
