@@ -3,12 +3,16 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
 
 from rollotape.embedded import Servers, Urls
 from support.folders import open_folder
+
+if TYPE_CHECKING:
+    from testcontainers.community.redis import RedisContainer
 
 NAMES = ("ROLLO_REDIS_URL", "ROLLO_CACHE_URL", "ROLLO_DATABASE_URL")
 
@@ -45,9 +49,21 @@ def _must_be_empty(url: str) -> None:
 
 @contextmanager
 def _containers() -> Iterator[Urls]:
-    from testcontainers.postgres import PostgresContainer
-    from testcontainers.redis import RedisContainer
+    """Two Redis, as the roles differ in their policy, and a PostgreSQL, each on a free port."""
+    from testcontainers.community.postgres import PostgresContainer
+    from testcontainers.community.redis import RedisContainer
 
-    with RedisContainer("redis:7") as redis, PostgresContainer("postgres:16-alpine", driver=None) as postgres:
-        redis_url = f"redis://{redis.get_container_host_ip()}:{redis.get_exposed_port(6379)}"
-        yield Urls(f"{redis_url}/0", f"{redis_url}/1", postgres.get_connection_url())
+    def redis(*options: str) -> RedisContainer:
+        container = RedisContainer(os.environ.get("ROLLO_TEST_REDIS_IMAGE", "redis:7"))
+        return container.with_command(["redis-server", "--save", "", *options])
+
+    postgres = PostgresContainer(os.environ.get("ROLLO_TEST_POSTGRES_IMAGE", "postgres:16"), driver=None)
+    postgres.with_command(["postgres", "-c", "fsync=off", "-c", "max_connections=200"])
+    streams = redis("--maxmemory-policy", "noeviction")
+    cache = redis("--maxmemory", "512mb", "--maxmemory-policy", "allkeys-lru")
+    with streams, cache, postgres:
+        yield Urls(_url_of(streams), _url_of(cache), postgres.get_connection_url())
+
+
+def _url_of(redis: "RedisContainer") -> str:
+    return f"redis://{redis.get_container_host_ip()}:{redis.get_exposed_port(6379)}/0"
