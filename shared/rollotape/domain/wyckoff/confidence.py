@@ -26,33 +26,33 @@ def ramp(value: float, none: float, full: float) -> float:
 
 def preliminary_support(bar: Mark) -> Values:
     return (
-        ramp(bar.volume_ratio, 1, 3),
-        ramp(bar.range_ratio, 0.6, 2),
-        ramp(bar.place, 0.2, 1),
-        ramp(bar.decline, 0, 6),
+        ramp(bar.volume_ratio, 1, 4),
+        ramp(bar.range_ratio, 0.6, 3),
+        ramp(bar.place, 0, 1),
+        ramp(bar.decline, 0, 8),
     )
 
 
 def climax(bar: Mark) -> Values:
     return (
-        ramp(bar.volume_ratio, 1.5, 5),
-        ramp(bar.spread_ratio, 1, 3.5),
-        ramp(bar.place, 0.2, 1),
-        ramp(bar.decline, 0, 8),
+        ramp(bar.volume_ratio, 1.5, 8),
+        ramp(bar.spread_ratio, 1, 5),
+        ramp(bar.place, 0, 1),
+        ramp(bar.decline, 0, 10),
     )
 
 
 def reaction(rise: float, bars: int, most_bars: int, given_back: float) -> Values:
     """`rise` in U; `given_back` as a share of the rise."""
-    return ramp(rise, 1, 5), ramp(bars, most_bars + 1, 1), ramp(given_back, 0, 1 / 3)
+    return ramp(rise, 1, 9), ramp(bars, most_bars + 1, 0), ramp(given_back, 0, 1)
 
 
 def secondary_test(low: Mark, climax: Mark, distance: float) -> Values:
     """`distance` of the lows in U, whichever is lower."""
     return (
-        ramp(low.volume / climax.volume, 1, 0.2),
-        ramp(distance, 1.25, 0),
-        ramp(low.spread / climax.spread, 1, 0.2),
+        ramp(low.volume / climax.volume, 1, 0),
+        ramp(distance, 1.5, 0),
+        ramp(low.spread / climax.spread, 1, 0),
         ramp(low.place, 0, 1),
     )
 
@@ -60,28 +60,28 @@ def secondary_test(low: Mark, climax: Mark, distance: float) -> Values:
 def spring(low: Mark, under: float, bars: int, most_bars: int, tests: int) -> Values:
     """`under` support in U; `bars` from the first undercut to the close above; `tests` known before."""
     return (
-        ramp(low.volume_ratio, 2, 0.5),
+        ramp(low.volume_ratio, 2.5, 0.3),
         ramp(under, 3.25, 0),
         ramp(bars, most_bars + 1, 0),
-        ramp(tests, -0.5, 2),
+        ramp(tests, -1, 3),
     )
 
 
 def test(low: Mark, above_spring: float) -> Values:
     """`above_spring`: height of the low above the spring's, in U."""
-    return ramp(low.volume_ratio, 1, 0.2), ramp(above_spring, -0.25, 1.5), ramp(low.spread_ratio, 1.6, 0.4)
+    return ramp(low.volume_ratio, 1, 0), ramp(above_spring, -0.25, 3), ramp(low.spread_ratio, 2, 0)
 
 
 def strength(bar: Mark, over: float) -> Values:
     """`over` the creek in U."""
     return (
-        ramp(bar.volume_ratio, 1, 3.5),
-        ramp(bar.spread_ratio, 1, 2.8),
-        ramp(over, 0, 2.5),
-        ramp(bar.place, 0.3, 1),
+        ramp(bar.volume_ratio, 1, 5),
+        ramp(bar.spread_ratio, 1, 4),
+        ramp(over, 0, 4),
+        ramp(bar.place, 0, 1),
     )
 
 
 def last_support(volume: float, spread: float, over: float, sos_confidence: float) -> Values:
     """Means of the pullback as shares of SOS's; `over`: the low above the creek, in U."""
-    return ramp(volume, 1, 0.2), ramp(spread, 1, 0.2), ramp(over, -0.75, 1.5), sos_confidence
+    return ramp(volume, 1, 0), ramp(spread, 1, 0), ramp(over, -0.75, 3), sos_confidence

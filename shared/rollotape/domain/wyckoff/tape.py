@@ -27,7 +27,7 @@ Index = NDArray[np.int64]
 Volumes = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
     """One side's view of the prices: as they are for accumulation, turned over for distribution."""
 
@@ -43,7 +43,7 @@ class View:
     """How far the close lies below the 50-bar mean, in fiftieths."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tape:
     """The analysed bars of one symbol and timeframe, oldest first, to be folded from position `start` on.
 
@@ -75,13 +75,25 @@ def read(parts: Sequence[Rows], starts: Sequence[int], daily: Sequence[bool], ru
     """
     lengths = [len(part) for part in parts]
     ends = np.cumsum(lengths)
-    firsts = ends - lengths
-    bars = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    firsts = ends - np.array(lengths)
+    bars = parts[0] if len(parts) == 1 else _joined(parts, firsts)
     position = np.arange(len(bars)) - np.repeat(firsts, lengths)
     wanted = np.flatnonzero(position >= np.repeat(np.array(starts), lengths))
     whole = _read(bars, position, np.repeat(np.array(daily, bool), lengths), wanted, rules)
-    cuts = zip(firsts.tolist(), ends.tolist(), starts, strict=True)
-    return [_part(whole, first, end, start) for first, end, start in cuts]
+    if len(parts) == 1:
+        whole.start = starts[0]
+        return [whole]
+    here = [slice(first, end) for first, end in zip(firsts.tolist(), ends.tolist(), strict=True)]
+    views = zip(_views(whole.accumulation, here), _views(whole.distribution, here), strict=True)
+    return [_part(whole, cut, start, *both) for cut, start, both in zip(here, starts, views, strict=True)]
+
+
+def _joined(parts: Sequence[Rows], firsts: Index) -> Rows:
+    """As numpy.concatenate, which takes much longer to find out that all parts have one type."""
+    out = np.empty(firsts[-1] + len(parts[-1]), parts[0].dtype)
+    for first, part in zip(firsts.tolist(), parts, strict=True):
+        out[first : first + len(part)] = part
+    return out
 
 
 def quanta(prices: NDArray[np.float64]) -> Index:
@@ -141,27 +153,28 @@ def _spread_out(values: Any, at: Index, count: int) -> Any:
     return out
 
 
-def _part(tape: Tape, first: int, end: int, start: int) -> Tape:
-    here = slice(first, end)
-
-    def view(v: View) -> View:
-        climaxes, supports = (
-            at[slice(*np.searchsorted(at, (first, end)))] - first for at in (v.climaxes, v.supports)
+def _views(whole: View, here: Sequence[slice]) -> list[View]:
+    climaxes, supports = _cuts(whole.climaxes, here), _cuts(whole.supports, here)
+    return [
+        View(
+            whole.sign, whole.high[cut], whole.low[cut], whole.close[cut],
+            whole.climaxes[some] - cut.start, whole.supports[other] - cut.start, whole.below[cut],
         )
-        return View(v.sign, v.high[here], v.low[here], v.close[here], climaxes, supports, v.below[here])
+        for cut, some, other in zip(here, climaxes, supports, strict=True)
+    ]  # fmt: skip
 
+
+def _cuts(positions: Index, here: Sequence[slice]) -> list[slice]:
+    first = np.searchsorted(positions, [cut.start for cut in here])
+    last = np.searchsorted(positions, [cut.stop for cut in here])
+    return [slice(*pair) for pair in zip(first.tolist(), last.tolist(), strict=True)]
+
+
+def _part(whole: Tape, cut: slice, start: int, accumulation: View, distribution: View) -> Tape:
     return Tape(
-        tape.bars[here],
-        start,
-        view(tape.accumulation),
-        view(tape.distribution),
-        tape.volume_sum[here],
-        tape.spread_sum[here],
-        tape.true_range_sum[here],
-        tape.evaluable[here],
-        tape.quiet[here],
-        tape.strong[here],
-    )
+        whole.bars[cut], start, accumulation, distribution, whole.volume_sum[cut], whole.spread_sum[cut],
+        whole.true_range_sum[cut], whole.evaluable[cut], whole.quiet[cut], whole.strong[cut],
+    )  # fmt: skip
 
 
 def _at_least(values: Any, factor: Fraction, others: Any) -> Flags:
