@@ -1,4 +1,6 @@
-"""Five bugs planted on purpose are each noticed, by runs that the detector as it is comes through."""
+"""Bugs planted on purpose are each noticed, by runs that the workers as they are come through."""
+
+from typing import NamedTuple
 
 import pytest
 
@@ -17,39 +19,70 @@ DRAIN_S = 30.0
 KILL_BEFORE_COMMIT = Fault(("kill",), Point.COMMITTING, 1)
 KILL_BEFORE_SAYING = Fault(("kill all",), Point.SAYING, 1)
 PAUSE_WITH_STALE_VIEW = Fault(("pause",), Point.GATHERED, 1)
+
+
+class Case(NamedTuple):
+    """By which faults a bug is seen, and what a run may say: other complaints would be about other things."""
+
+    faults: tuple[Fault, ...]
+    symptoms: tuple[str, ...]
+    crew: Crew = Crew(2)
+    at_the_end: bool = False
+
+
 CAUGHT = {
-    "ack_before_commit": ((KILL_BEFORE_COMMIT,), ("bars: ",)),
-    "no_version_check": (
-        (PAUSE_WITH_STALE_VIEW,),
-        ("verify: ", "one fact and version, two contents: ", "vsa_events: "),
+    "ack_before_commit": Case((KILL_BEFORE_COMMIT,), ("bars: ",)),
+    "no_version_check": Case(
+        (PAUSE_WITH_STALE_VIEW,), ("verify: ", "one fact and version, two contents: ", "vsa_events: ")
     ),
-    "no_revision_guard": ((KILL_BEFORE_COMMIT,), ("bars: ",)),
-    "no_outbox": ((KILL_BEFORE_SAYING,) * 2, ("what was said: ",)),
-    "group_at_end": ((KILL_BEFORE_COMMIT,), ("bars: ",)),
+    "no_revision_guard": Case((KILL_BEFORE_COMMIT,), ("bars: ",)),
+    "no_outbox": Case((KILL_BEFORE_SAYING,) * 2, ("what was said: ",)),
+    "group_at_end": Case((KILL_BEFORE_COMMIT,), ("bars: ",)),
+    "dates_gone_first": Case(
+        (Fault(("kill",), Point.GATHERED, of="rs-worker"),), ("rs_scores: ", "verify: "), Crew(1, 1), True
+    ),
+    "ack_before_model": Case(
+        (Fault(("kill",), Point.CHANGING, of="cache-builder"),), ("scan: ",), Crew(1, 0, 1), True
+    ),
 }
-"""By which faults, and what a run may say: any other complaint would be about something else."""
 assert CAUGHT.keys() == mutants.BUGS.keys()
+IN_THE_MIDDLE = tuple(
+    dict.fromkeys(fault for case in CAUGHT.values() if not case.at_the_end for fault in case.faults)
+)
+"""All of them in one run."""
 
 
-def plan(seed: int, faults: tuple[Fault, ...]) -> Plan:
-    """Two workers, both of which own everything, on few symbols: as many races as there can be."""
-    return Plan(seed, crew=Crew(2), batch_entries=25, faults=faults, everyone_owns=True, symbols=5)
+def plan(seed: int, case: Case) -> Plan:
+    """Workers who believe that everything is theirs, on few symbols: as many races as there can be."""
+    return Plan(
+        seed,
+        case.crew,
+        batch_entries=25,
+        faults=case.faults,
+        everyone_owns=True,
+        symbols=5,
+        at_the_end=case.at_the_end,
+    )
 
 
 @pytest.mark.parametrize("bug", CAUGHT)
 async def test_a_planted_bug_is_noticed(place: Place, bug: str, tally: Hits) -> None:
-    faults, symptoms = CAUGHT[bug]
-    start = forks("eager_sweep", "everyone_owns", bug)
+    case = CAUGHT[bug]
+    start = forks("eager_sweep", "small_blocks", "everyone_owns", bug)
     for seed in SEEDS:
         try:
-            await run(plan(seed, faults), place, start, tally, drain_s=DRAIN_S)
+            await run(plan(seed, case), place, start, tally, drain_s=DRAIN_S)
         except Broken as broken:
-            assert any(symptom in str(broken) for symptom in symptoms), broken
+            assert any(symptom in str(broken) for symptom in case.symptoms), broken
             return
     pytest.fail(f"{bug} came through {len(SEEDS)} runs")
 
 
-async def test_without_a_bug_the_same_runs_come_through(place: Place, tally: Hits) -> None:
-    """All of their faults in one run."""
-    faults = tuple(dict.fromkeys(fault for faults, _ in CAUGHT.values() for fault in faults))
-    await run(plan(SEEDS[0], faults), place, forks("eager_sweep", "everyone_owns"), tally)
+@pytest.mark.parametrize(
+    "case",
+    [Case(IN_THE_MIDDLE, ()), *(case for case in CAUGHT.values() if case.at_the_end)],
+    ids=["in-the-middle", *(bug for bug, case in CAUGHT.items() if case.at_the_end)],
+)
+async def test_without_a_bug_the_same_runs_come_through(place: Place, case: Case, tally: Hits) -> None:
+    start = forks("eager_sweep", "small_blocks", "everyone_owns")
+    await run(plan(SEEDS[0], case), place, start, tally)

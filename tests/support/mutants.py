@@ -7,7 +7,8 @@ must notice it. The conditions are no bugs: whatever holds for a worker must hol
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
@@ -26,6 +27,7 @@ from rollotape.postgres import versions
 from rollotape.postgres.leases import Leases
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
+from rollotape.postgres.strength import Block, Strength
 from rollotape.postgres.tape import Changes, Committed, Tape
 from rollotape.postgres.versions import Version
 from rollotape.streams import leases
@@ -76,6 +78,27 @@ def ack_before_commit() -> None:
         await finish(self, entries)
 
     Attempts.finish = hasty  # type: ignore[method-assign]
+
+
+def ack_before_model() -> None:
+    """Hints are acknowledged before the read model has followed them."""
+    ack_before_commit()  # for workers that commit nothing but the model
+
+
+def dates_gone_first() -> None:
+    """The dates that are due are taken away in a transaction of their own, before they are scored."""
+    due = Strength.due
+
+    @asynccontextmanager
+    async def hasty(
+        self: Strength, rows: int, *, without: Collection[int] = ()
+    ) -> AsyncIterator[Block | None]:
+        async with due(self, rows, without=without) as block:
+            days = block.days if block else []
+        async with self._pool.acquire() as connection, connection.transaction():
+            yield Block(connection, self._sql, days) if days else None
+
+    Strength.due = hasty  # type: ignore[method-assign]
 
 
 def no_version_check() -> None:
@@ -202,8 +225,12 @@ def _waits(awaited: Any) -> Iterator[str]:
 
 
 BUGS: Mapping[str, Callable[[], None]] = {
-    f.__name__: f for f in (ack_before_commit, no_version_check, no_revision_guard, no_outbox, group_at_end)
-}
+    f.__name__: f
+    for f in (
+        ack_before_commit, no_version_check, no_revision_guard, no_outbox, group_at_end,
+        ack_before_model, dates_gone_first,
+    )
+}  # fmt: skip
 CONDITIONS: Mapping[str, Callable[[], None]] = {
     f.__name__: f for f in (everyone_owns, eager_sweep, small_blocks, fails_on_thirteen, talkative)
 }

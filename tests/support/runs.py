@@ -19,6 +19,8 @@ from support.workers import Starter
 
 BEFOREHAND = 100
 """Messages sent before the first worker starts: nobody may take the end of a stream for its beginning."""
+LAST = 60
+"""Messages that are left for faults at the end."""
 DRAIN_S = 120.0
 LIVES = 150
 """Patterns that a run is told of."""
@@ -34,7 +36,11 @@ ALL_POISON = frozenset((*POISON, *pattern_feeds.POISON))
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that a run decides by chance. `trimmed`: the janitor works close behind the workers."""
+    """Everything that a run decides by chance.
+
+    `trimmed`: the janitor works close behind the workers. `at_the_end`: the faults hit when nothing comes
+    any more that would put right what they have spoiled.
+    """
 
     seed: int
     crew: Crew
@@ -43,6 +49,7 @@ class Plan:
     everyone_owns: bool = False
     trimmed: bool = False
     symbols: int = 12
+    at_the_end: bool = False
 
     @classmethod
     def draw(cls, seed: int, *, count: int) -> "Plan":
@@ -112,17 +119,20 @@ async def _run(plan: Plan, place: Place, stack: Stack, start: Starter, drain_s: 
     await storm.send(BEFOREHAND)
     stack.listener.start()
     async with stack.running(start, plan.crew, gated=True, **plan.settings()):
-        await storm.rage(plan.faults[:1])
+        early = () if plan.at_the_end else plan.faults[:1]
+        await storm.rage(early)
         await stack.store_sectors(listings)
-        await storm.rage(plan.faults[1:])
+        if plan.at_the_end:
+            await storm.send(len(messages) - BEFOREHAND - LAST)
+            await stack.drain(drain_s)
+        await storm.rage(plan.faults[len(early) :])
         await storm.send(None)
         await stack.drain(drain_s)
         await stack.stop()
         redis_died = any("redis" in fault.acts for fault in plan.faults)
-        whole = undisturbed if plan.crew.rs_workers else None
-        await stack.judge(feeds.expected(sent), whole, resent=redis_died)
+        await stack.judge(feeds.expected(sent), undisturbed, resent=redis_died)
         commits = await stack.commits()
-    if stuck := [hit for hit in storm.hits if hit.commits >= commits]:
+    if not plan.at_the_end and (stuck := [hit for hit in storm.hits if hit.commits >= commits]):
         raise Broken(f"nothing was committed after {stuck}")
     return storm.hits
 
