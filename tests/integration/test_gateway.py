@@ -11,9 +11,11 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import asyncpg
+import brotli
 import httpx
 import orjson
 import pytest
+from backports import zstd
 from redis.asyncio import Redis
 
 from api_gateway import main
@@ -470,19 +472,27 @@ async def test_a_known_etag_is_answered_by_304_without_a_body(
         assert answer.headers["vary"] == "Accept, Accept-Encoding, Authorization"
 
 
+@pytest.mark.parametrize(
+    ("taken", "encoding", "unpack"),
+    [
+        ("deflate, gzip", "gzip", gzip.decompress),
+        ("gzip, br", "br", brotli.decompress),
+        ("gzip, deflate, br, zstd", "zstd", zstd.decompress),
+    ],
+)
 async def test_bodies_are_compressed_for_those_who_take_it(
-    client: httpx.AsyncClient, database_url: str
+    client: httpx.AsyncClient, database_url: str, taken: str, encoding: str, unpack: Callable[[bytes], bytes]
 ) -> None:
     await insert_days(database_url, "AAPL", 50)
     path = "/api/bars?symbols=AAPL"
 
     plain = await client.get(path, headers={"Accept-Encoding": "gzip;q=0"})
-    async with client.stream("GET", path, headers={"Accept-Encoding": "br, gzip"}) as packed:
+    async with client.stream("GET", path, headers={"Accept-Encoding": taken}) as packed:
         raw = b"".join([part async for part in packed.aiter_raw()])
 
     assert "content-encoding" not in plain.headers
-    assert packed.headers["content-encoding"] == "gzip"
-    assert gzip.decompress(raw) == plain.content
+    assert packed.headers["content-encoding"] == encoding
+    assert unpack(raw) == plain.content
     assert packed.headers["etag"] == plain.headers["etag"]
 
 

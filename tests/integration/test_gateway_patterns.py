@@ -1,14 +1,18 @@
 """Patterns over HTTP: the scan from memory alone, one pattern in full, events in."""
 
 import csv
+import gzip
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import brotli
 import httpx
 import orjson
 import pytest
+from backports import zstd
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from api_gateway import scan
@@ -215,6 +219,71 @@ async def test_the_same_question_is_found_ready_and_its_etag_is_known(
     assert {a.headers["cache-control"] for a in (first, again)} == {"private, max-age=30"}
     assert (stats["hits"], stats["misses"], stats["ratio"]) == (2, 2, 0.5)
     assert (stats["entries"], stats["eviction_policy"]) == (4, "noeviction")
+
+
+UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress,
+    "br": brotli.decompress,
+    "zstd": zstd.decompress,
+}
+
+
+@pytest.mark.parametrize("encoding", UNPACK)
+async def test_a_compressed_scan_says_what_the_plain_one_says_and_the_time_that_it_took_itself(
+    client: httpx.AsyncClient, settings: Settings, encoding: str
+) -> None:
+    await _stored(settings, *(Setup(n) for n in range(1, 9)))
+    plain = await client.get("/api/patterns/scan", headers={"Accept-Encoding": "identity"})
+
+    packed = []
+    for path in ("/api/patterns/scan", "/api/v1/patterns/scan"):
+        async with client.stream("GET", path, headers={"Accept-Encoding": encoding}) as answer:
+            raw = b"".join([part async for part in answer.aiter_raw()])
+        assert answer.headers["content-encoding"] == encoding
+        assert int(answer.headers["content-length"]) == len(raw) < len(plain.content) / 2
+        assert answer.headers["etag"] == plain.headers["etag"]
+        packed.append(orjson.loads(UNPACK[encoding](raw)))
+
+    times = [said["cache_info"].pop("query_time_ms") for said in packed]
+    assert min(times) >= 0 and max(times) < 10_000
+    assert packed == [plain.json() | {"cache_info": {"cached": True}}] * 2
+
+
+async def test_what_is_asked_in_other_words_is_the_same_question_and_the_next_page_keeps_the_words(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    await _stored(settings, *(Setup(n) for n in range(1, 4)))
+
+    first = await client.get("/api/patterns/scan?symbols=aapl,msft&limit=2&format=csv")
+    again = await client.get("/api/patterns/scan?limit=2&symbols=MSFT&symbols=AAPL&format=csv")
+    [link] = [part[1:] for part in again.headers["link"].split(">;")[:1]]
+    rest = await client.get(link)
+
+    assert first.headers["etag"] == again.headers["etag"]
+    assert link.startswith("/api/patterns/scan?limit=2&symbols=MSFT&symbols=AAPL&format=csv&page_token=")
+    assert len(list(csv.DictReader(io.StringIO(rest.text)))) == 1
+    assert "link" not in rest.headers
+
+
+async def test_answers_given_before_routing_have_an_id_and_count_under_their_route(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    await _stored(settings, Setup(1))
+
+    def counted() -> float:
+        found = REGISTRY.get_sample_value("rollo_http_requests_total", labels)
+        return found or 0.0
+
+    labels = {"route": "/api/v1/patterns/scan", "method": "GET", "status": "2xx"}
+    before = counted()
+    for _ in range(2):
+        answer = await client.get("/api/v1/patterns/scan", headers={"X-Request-Id": "mine"})
+        assert answer.headers["x-request-id"] == "mine"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    head = await client.head("/api/v1/patterns/scan")
+
+    assert counted() - before == 2
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", answer.headers["etag"])
 
 
 async def test_what_expires_is_gone_at_that_moment_whoever_has_an_answer_ready(

@@ -2,8 +2,11 @@
 
 import asyncio
 import gzip
+from collections.abc import Callable
 
+import brotli
 import pytest
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,21 +14,29 @@ from api_gateway import packing, responses
 from api_gateway.scan import Answer, Answers
 from support.tapes import examples
 
+UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress,
+    "br": brotli.decompress,
+    "zstd": zstd.decompress,
+}
+
 
 @examples(60)
-@given(st.binary(max_size=3_000), st.binary(max_size=500))
-def test_a_body_comes_out_as_it_went_in_with_its_end(body: bytes, end: bytes) -> None:
-    packed = asyncio.run(packing.packed(body * 3, "gzip"))
+@given(st.binary(min_size=1, max_size=3_000), st.binary(max_size=500), st.sampled_from(packing.ENCODINGS))
+def test_a_body_comes_out_as_it_went_in_with_its_end(body: bytes, end: bytes, encoding: str) -> None:
+    packed = asyncio.run(packing.packed(body * 3, encoding))
 
-    assert gzip.decompress(packed.with_rest(end)) == body * 3 + end
+    assert UNPACK[encoding](packed.with_rest(end)) == body * 3 + end
 
 
-def test_what_is_long_is_packed_the_same_beside_the_loop() -> None:
-    body = b"patterns " * 20_000
+@pytest.mark.parametrize("encoding", packing.ENCODINGS)
+def test_what_is_long_is_packed_the_same_beside_the_loop(encoding: str) -> None:
+    body = b"patterns " * 200_000
 
-    packed = asyncio.run(packing.packed(body, "gzip"))
+    packed = asyncio.run(packing.packed(body, encoding))
 
-    assert gzip.decompress(packed.with_rest(b"!")) == body + b"!"
+    for end in (b"", b"!", b"x" * 65_535):
+        assert UNPACK[encoding](packed.with_rest(end)) == body + end
     assert len(packed.start) < len(body) / 50
 
 
@@ -33,9 +44,12 @@ def test_what_is_long_is_packed_the_same_beside_the_loop() -> None:
     ("accepted", "encoding"),
     [
         ("", None),
-        ("gzip, deflate, br", "gzip"),
-        ("*", "gzip"),
-        ("gzip;q=0, *", None),
+        ("gzip, deflate", "gzip"),
+        ("gzip, deflate, br", "br"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip;q=1.0, zstd;q=0.5, *;q=0", "gzip"),
+        ("*", "zstd"),
+        ("zstd;q=0, br;q=0, gzip;q=0, *", None),
         ("identity", None),
         ("GZIP;q=0.1", "gzip"),
     ],
@@ -66,7 +80,7 @@ def test_an_answer_that_grows_counts_with_all_it_has() -> None:
     kept.keep(b"a", answer)
     kept.keep(b"b", _answer(40))
 
-    answer.packed["gzip"] = packing.Packed(b"y" * 30, 0, 40)
+    answer.packed["gzip"] = packing.Packed(b"y" * 30, bytes)
     kept.keep(b"a", answer)
 
     assert (kept.find(b"b"), kept.size) == (None, 70)

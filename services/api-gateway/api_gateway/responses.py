@@ -117,9 +117,11 @@ async def _compressed(request: Request, body: bytes) -> tuple[bytes, dict[str, s
 
 @lru_cache(256)
 def encoding_of(accepted: str) -> str | None:
-    """What a body may be compressed in; None for not at all."""
+    """What a body is compressed in: what the client likes best, and of that what costs least."""
     liking = _liking(accepted)
-    return "gzip" if liking.get("gzip", liking.get("*", 0.0)) > 0.0 else None
+    weights = {name: liking.get(name, liking.get("*", 0.0)) for name in packing.ENCODINGS}
+    best = max(weights, key=lambda name: weights[name])
+    return best if weights[best] > 0.0 else None
 
 
 def is_among(etag: str, if_none_match: str) -> bool:
