@@ -28,7 +28,7 @@ Said = tuple[object, ...]
 
 def fold(bars: Rows, rules: Rules = WYCKOFF_1) -> list[Fact]:
     """Every fact of a history, all of it at once."""
-    return advance(KEY, EMPTY, read(bars, rules), rules=rules).facts
+    return advance(KEY, EMPTY, read(bars, rules)).facts
 
 
 def read(bars: Rows, rules: Rules = WYCKOFF_1, start: int = 0) -> tape.Tape:
@@ -98,10 +98,10 @@ def one_by_one(bars: Rows, random: Random, rules: Rules) -> None:
     while at < len(bars):
         size = 1 if random.random() < 0.9 else random.randint(1, 70)
         first = max(0, at - REACH)
-        folded = advance(KEY, state, read(bars[first : at + size], rules, at - first), rules=rules)
+        folded = advance(KEY, state, read(bars[first : at + size], rules, at - first))
         state, at = folded.state, at + size
         facts += folded.facts
-    whole = advance(KEY, EMPTY, read(bars, rules), rules=rules)
+    whole = advance(KEY, EMPTY, read(bars, rules))
     assert facts == whole.facts
     assert state == whole.state
 
@@ -115,7 +115,7 @@ def late(bars: Rows, random: Random, rules: Rules) -> None:
         before["volume"][at] *= random.choice((0.1, 5))
         before["low"][at] *= random.choice((1, 0.95))
     old, new = read(before, rules), read(bars, rules)
-    was = advance(KEY, EMPTY, old, keep=checkpoints.due("1d", old), rules=rules)
+    was = advance(KEY, EMPTY, old, keep=checkpoints.due("1d", old))
     ts = bars["ts"][at].item()
     earlier = [c for c in was.checkpoints if c.ts < ts]
     restart: Checkpoint | None = earlier[-1] if earlier else None
@@ -123,8 +123,8 @@ def late(bars: Rows, random: Random, rules: Rules) -> None:
     start = int(np.searchsorted(bars["ts"], since, side="right"))
     first = max(0, start - REACH)
     stored = {c.ts: c.state for c in was.checkpoints if c.ts > since}
-    anew = checkpoints.refold(KEY, read(bars[first:], rules, start - first), restart, stored, ts, rules)
-    expected = advance(KEY, EMPTY, new, keep=checkpoints.due("1d", new), rules=rules)
+    anew = checkpoints.refold(KEY, read(bars[first:], rules, start - first), restart, stored, ts)
+    expected = advance(KEY, EMPTY, new, keep=checkpoints.due("1d", new))
 
     def outside(moment: int) -> bool:
         return moment <= since or moment > anew.until

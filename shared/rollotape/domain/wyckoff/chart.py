@@ -12,7 +12,7 @@ from rollotape.domain.wyckoff import confidence, facts
 from rollotape.domain.wyckoff.confidence import Values
 from rollotape.domain.wyckoff.facts import Event, Fact, Pattern, Range, Side, Status
 from rollotape.domain.wyckoff.indicators import indicators
-from rollotape.domain.wyckoff.rules import LOOKBACK, MIRRORED, PATTERNS, TREND, Rules
+from rollotape.domain.wyckoff.rules import LOOKBACK, MIRRORED, PATTERNS, TREND
 from rollotape.domain.wyckoff.state import RISE, Mark, OpenRange
 from rollotape.domain.wyckoff.tape import QUANTUM, Tape
 
@@ -22,9 +22,9 @@ TARGET_2_R = 3
 class Chart:
     """Prices in this side's view: for distribution the low is the high with its sign turned, and so on."""
 
-    def __init__(self, key: tuple[str, str], tape: Tape, side: Side, rules: Rules) -> None:
+    def __init__(self, key: tuple[str, str], tape: Tape, side: Side) -> None:
         self.symbol, self.timeframe = key
-        self.side, self.rules, self.tape = side, rules, tape
+        self.side, self.rules, self.tape = side, tape.rules, tape
         self.view = tape.accumulation if side == "accumulation" else tape.distribution
         unread = max(tape.start - 1, 0)
         self.high: list[int] = _listed(self.view.high, unread)

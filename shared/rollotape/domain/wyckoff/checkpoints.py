@@ -8,7 +8,7 @@ import numpy as np
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.wyckoff.facts import Fact
 from rollotape.domain.wyckoff.fold import Checkpoint, Fold, Key
-from rollotape.domain.wyckoff.rules import CURRENT, REACH, Rules
+from rollotape.domain.wyckoff.rules import REACH
 from rollotape.domain.wyckoff.state import EMPTY, State
 from rollotape.domain.wyckoff.tape import Tape
 
@@ -44,7 +44,6 @@ def refold(
     before: Checkpoint | None,
     stored: Mapping[int, State],
     last_changed: int,
-    rules: Rules = CURRENT,
 ) -> Refolded:
     """Fold from a checkpoint on, until the state is the stored one and no changed bar is in reach.
 
@@ -56,7 +55,7 @@ def refold(
     """
     ts = tape.bars["ts"]
     settled = int(np.searchsorted(ts, last_changed, side="right")) - 1 + REACH
-    fold = Fold(key, EMPTY if before is None else before.state, tape, rules)
+    fold = Fold(key, EMPTY if before is None else before.state, tape)
     since = None if before is None else before.ts
     kept = []
     for position in due(key[1], tape):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rollotape.domain.wyckoff import confidence, ranges
 from rollotape.domain.wyckoff.chart import Chart
 from rollotape.domain.wyckoff.facts import Fact, Side
-from rollotape.domain.wyckoff.rules import CREST, CURRENT, LOOKBACK, Rules
+from rollotape.domain.wyckoff.rules import CREST, LOOKBACK
 from rollotape.domain.wyckoff.state import Mark, SideState, State, dump, load
 from rollotape.domain.wyckoff.tape import Tape
 
@@ -38,15 +38,15 @@ class Folded:
 class Fold:
     """A fold under way, for those who do not know yet how far it has to go."""
 
-    def __init__(self, key: Key, state: State, tape: Tape, rules: Rules = CURRENT) -> None:
+    def __init__(self, key: Key, state: State, tape: Tape) -> None:
         """`state` is the one before the tape's start."""
         self.state, self._tape = state, tape
         self.reached = tape.start
         """Position of the next bar."""
         self._states = load(state, tape.start - 1)
         self._sides = (
-            _Side(key, tape, "accumulation", rules, self._states[0]),
-            _Side(key, tape, "distribution", rules, self._states[1]),
+            _Side(key, tape, "accumulation", self._states[0]),
+            _Side(key, tape, "distribution", self._states[1]),
         )
 
     def to(self, position: int) -> Checkpoint:
@@ -65,11 +65,9 @@ class Fold:
         return [fact for *_, fact in said]
 
 
-def advance(
-    key: Key, state: State, tape: Tape, *, keep: Sequence[int] = (), rules: Rules = CURRENT
-) -> Folded:
+def advance(key: Key, state: State, tape: Tape, *, keep: Sequence[int] = ()) -> Folded:
     """Fold all bars from the tape's start on; `keep` are positions, in order, whose states are wanted."""
-    fold = Fold(key, state, tape, rules)
+    fold = Fold(key, state, tape)
     kept = [fold.to(position) for position in keep]
     if fold.reached < len(tape):
         fold.to(len(tape) - 1)
@@ -77,12 +75,12 @@ def advance(
 
 
 class _Side:
-    def __init__(self, key: Key, tape: Tape, side: Side, rules: Rules, state: SideState) -> None:
-        self.state, self.rules, self._bars = state, rules, len(tape)
+    def __init__(self, key: Key, tape: Tape, side: Side, state: SideState) -> None:
+        self.state, self.rules, self._bars = state, tape.rules, len(tape)
         view = tape.accumulation if side == "accumulation" else tape.distribution
         self.climaxes: list[int] = view.climaxes.tolist()
         self.candidates: list[int] = sorted([*self.climaxes, *view.supports.tolist()])
-        self._opened = key, tape, side, rules
+        self._opened = key, tape, side
         self.reader = None if state.range is None else ranges.Reader(self.chart, state.range)
 
     @cached_property

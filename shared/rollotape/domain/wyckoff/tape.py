@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from rollotape.domain.bars import Flags, Rows
-from rollotape.domain.wyckoff.rules import CREST, LOOKBACK, TREND, Rules
+from rollotape.domain.wyckoff.rules import CREST, CURRENT, LOOKBACK, TREND, Rules
 
 QUANTUM = 2.0**-46
 """Fine enough for 1e-9 of the calmest minute; 50 logarithms of any double, times 100, fit into 64 bits."""
@@ -50,6 +50,7 @@ class Tape:
     Sums are over the previous 20 bars. What is derived is only there from `start` on.
     """
 
+    rules: Rules
     bars: Rows
     start: int
     accumulation: View
@@ -67,8 +68,10 @@ class Tape:
         return len(self.bars)
 
 
-def read(parts: Sequence[Rows], starts: Sequence[int], daily: Sequence[bool], rules: Rules) -> list[Tape]:
-    """One tape for every part; read together, because numpy likes long arrays.
+def read(
+    parts: Sequence[Rows], starts: Sequence[int], daily: Sequence[bool], rules: Rules = CURRENT
+) -> list[Tape]:
+    """One tape for every part, by one rule set; read together, because numpy likes long arrays.
 
     Bars from `starts[i]` on are to be folded; part i begins with its key's history, or at least REACH bars
     before that.
@@ -142,7 +145,8 @@ def _read(bars: Rows, position: Index, daily: Flags, at: Index, rules: Rules) ->
         return View(sign, h, lo, c, at[climax], at[support], _spread_out(below, at, len(bars)))
 
     derived = (volume_sum, spread_sum, range_sum, evaluable, quiet, strong)
-    return Tape(bars, 0, view(1), view(-1), *(_spread_out(values, at, len(bars)) for values in derived))
+    everywhere = (_spread_out(values, at, len(bars)) for values in derived)
+    return Tape(rules, bars, 0, view(1), view(-1), *everywhere)
 
 
 def _spread_out(values: Any, at: Index, count: int) -> Any:
@@ -172,7 +176,8 @@ def _cuts(positions: Index, here: Sequence[slice]) -> list[slice]:
 
 def _part(whole: Tape, cut: slice, start: int, accumulation: View, distribution: View) -> Tape:
     return Tape(
-        whole.bars[cut], start, accumulation, distribution, whole.volume_sum[cut], whole.spread_sum[cut],
+        whole.rules, whole.bars[cut], start, accumulation, distribution,
+        whole.volume_sum[cut], whole.spread_sum[cut],
         whole.true_range_sum[cut], whole.evaluable[cut], whole.quiet[cut], whole.strong[cut],
     )  # fmt: skip
 
