@@ -43,8 +43,8 @@ def detector(rule_set: str | None) -> Detect:
         ends.stop(f"--rule-set is one of {', '.join(sorted(by_name))}; found {rule_set!r}", ends.USAGE)
 
     def detect(series: Series) -> list[Detection]:
-        [tape] = read([rows(series, calendars.sessions())], [series.timeframe == "1d"], rules)
-        facts = advance((series.symbol, series.timeframe), EMPTY, tape, 0, rules=rules).facts
+        [tape] = read([rows(series, calendars.sessions())], [0], [series.timeframe == "1d"], rules)
+        facts = advance((series.symbol, series.timeframe), EMPTY, tape).facts
         gone = {f.key for f in facts if isinstance(f, Status) and f.status in ("superseded", "expired")}
         return [
             Detection(f.side, f.kind, f.event_ts, f.confirmed_ts)
