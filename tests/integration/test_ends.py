@@ -90,6 +90,11 @@ async def _fail(error: Exception) -> None:
         (ConnectionResetError(), 1, "PostgreSQL cannot be reached, or went away"),
         (redis.exceptions.ConnectionError("gone"), 1, "Redis cannot be reached, or went away"),
         (asyncpg.InvalidPasswordError("password authentication failed"), 2, "PostgreSQL rejects the login"),
+        (
+            redis.exceptions.AuthenticationError("HELLO must be called with the client authenticated"),
+            2,
+            "Redis rejects the login: a password is needed; see to ROLLO_REDIS_URL",
+        ),
     ],
 )
 def test_a_stack_that_stops_is_said_in_plain_words(

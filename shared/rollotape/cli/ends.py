@@ -39,7 +39,9 @@ def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = l
     except asyncpg.ClientConfigurationError as error:
         stop(f"ROLLO_DATABASE_URL cannot be used: {error}", USAGE)
     except redis.exceptions.AuthenticationError as error:
-        stop(f"Redis rejects the login: {error}; see to ROLLO_REDIS_URL", USAGE)
+        # Clients that speak RESP3 are told about the command, HELLO, instead of what is missing.
+        reason = "a password is needed" if "HELLO" in str(error) else error
+        stop(f"Redis rejects the login: {reason}; see to ROLLO_REDIS_URL", USAGE)
     except BrokenPipeError:
         raise
     except _ENDED as error:
