@@ -31,6 +31,8 @@ def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = l
     except Refused as error:
         stop(str(error), USAGE)
     except RolloError as error:
+        if isinstance(error.__cause__, redis.exceptions.AuthenticationError):
+            stop(_rejected(error.__cause__), USAGE)  # of the family of outages, but waiting does not help
         stop(_in_words(error), FAILURE)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
         stop("the database is not set up for this version: run `rollo migrate`", FAILURE)
@@ -39,9 +41,7 @@ def run(work: Coroutine[Any, Any, Result], *, interrupted: Callable[[], str] = l
     except asyncpg.ClientConfigurationError as error:
         stop(f"ROLLO_DATABASE_URL cannot be used: {error}", USAGE)
     except redis.exceptions.AuthenticationError as error:
-        # Clients that speak RESP3 are told about the command, HELLO, instead of what is missing.
-        reason = "a password is needed" if "HELLO" in str(error) else error
-        stop(f"Redis rejects the login: {reason}; see to ROLLO_REDIS_URL", USAGE)
+        stop(_rejected(error), USAGE)
     except BrokenPipeError:
         raise
     except _ENDED as error:
@@ -64,6 +64,12 @@ _GONE = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
 )
+
+
+def _rejected(error: redis.exceptions.AuthenticationError) -> str:
+    # Clients that speak RESP3 are told about the command, HELLO, instead of what is missing.
+    reason = "a password is needed" if "HELLO" in str(error) else error
+    return f"Redis rejects the login: {reason}; see to ROLLO_REDIS_URL"
 
 
 def _in_words(error: Exception) -> str:
