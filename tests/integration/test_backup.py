@@ -1,6 +1,7 @@
 """A backup holds everything, comes back as it was, and never half."""
 
 import random
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from redis import Redis
 from rollotape.embedded.server import free_port
 from rollotape.postgres import backup, migrate
 from rollotape.settings import Settings
-from support.commands import Environment, environment_of, rollo, started
+from support.commands import ROLLO, Environment, environment_of, rollo, started
 from support.databases import execute, fetch
 from support.stacks import rollo as installed_rollo
 from support.stacks import running_stack
@@ -266,6 +267,15 @@ def test_a_file_that_is_there_is_not_overwritten_by_accident(
     assert "is there already: name another file, or say --overwrite" in refused.stderr
     backed_up(settings, tmp_path, "--overwrite")
     assert [p.name for p in tmp_path.iterdir()] == ["tape.rollo"]
+
+
+def test_a_full_disk_is_named_and_leaves_no_file(filled: Settings, tmp_path: Path) -> None:
+    command = ["bash", "-c", 'ulimit -f 8; exec "$@"', "_", *ROLLO, "backup", "tape.rollo"]
+    told = subprocess.run(
+        command, env=environment_of(filled), cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (told.returncode, told.stderr) == (1, "rollo: tape.rollo: File too large\n")
+    assert list(tmp_path.glob("tape*")) == []
 
 
 def test_a_table_of_tomorrow_is_backed_up_after_what_it_refers_to(

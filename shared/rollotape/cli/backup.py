@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from rollotape import verify as engine
 from rollotape.cli import ends
+from rollotape.cli.export import naming
 from rollotape.cli.meters import Meter
 from rollotape.cli.resting import awake
 from rollotape.errors import Refused, Unavailable
@@ -133,9 +134,10 @@ def _whole(file: Path) -> Iterator[IO[bytes]]:
     place = file.resolve()
     part = place.with_name(f"{place.name}.part")
     try:
-        with stored.write_target(part) as target:
-            yield target
-        part.replace(place)
+        with naming(file):
+            with stored.write_target(part) as target:
+                yield target
+            part.replace(place)
     finally:
         part.unlink(missing_ok=True)
 

@@ -74,13 +74,13 @@ def _target(out: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif out.exists() and not out.is_file():  # a device or a FIFO: a file must not take its place
-        with _named(out), out.open("wb") as raw, _packed(out, raw) as file:
+        with naming(out), out.open("wb") as raw, _packed(out, raw) as file:
             yield file
     else:
         place = out.resolve()  # a link stays one, to a new file
         part = place.with_name(f"{place.name}.part")
         try:
-            with _named(out):
+            with naming(out):
                 with part.open("wb") as raw, _packed(out, raw) as file:
                     yield file
                 part.replace(place)
@@ -98,7 +98,7 @@ def _packed(out: Path, raw: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _named(out: Path) -> Iterator[None]:
+def naming(out: Path) -> Iterator[None]:
     """Errors of the file name what the user has named, not what we call it meanwhile."""
     try:
         yield

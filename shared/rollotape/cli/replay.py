@@ -225,7 +225,7 @@ class ReplayJob:
         return (
             f"{len(tape):,} bars of {len(set(tape.symbol.tolist())):,} symbols, known from"
             f" {_time(int(tape.due[0]))} to {_time(int(tape.due[-1]))}: {_duration(player.takes_s)} at"
-            f" {self.speed:g} seconds a second.{left_out}{pause}"
+            f" {self.speed:,.10g} seconds a second.{left_out}{pause}"
         )
 
     def _summary(self, tape: Tape, seconds: float) -> dict[str, Any]:

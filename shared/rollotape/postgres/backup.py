@@ -6,6 +6,7 @@ no program of PostgreSQL, and any tool can read it.
 """
 
 import hashlib
+import io
 import os
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import asyncpg
 import orjson
@@ -109,16 +110,53 @@ async def save(
         Unavailable: PostgreSQL went away.
         OSError: the file cannot be written.
     """
+    file = _Watched(target)
+    try:
+        with unavailable("postgres"):
+            return await _save(connection, file, waiting, progress)
+    except Exception:
+        if file.error:  # a full disk is no outage of PostgreSQL
+            raise file.error from None
+        raise
+
+
+class _Watched(io.RawIOBase):
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, part: Any) -> int:
+        try:
+            return self._file.write(part)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+async def _save(
+    connection: "Connection", target: io.RawIOBase, waiting: int | None, progress: Progress
+) -> Manifest:
     sql = queries("backup")
-    with unavailable("postgres"):
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            manifest = await _describe(connection, waiting)
-            with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
-                for name, about, columns in await connection.fetch(sql["tables"], NOT_KEPT):
-                    told = partial(_tell, progress, name, about if about > 0 else None)
-                    manifest.tables[name] = await _save_table(connection, archive, name, columns, told)
-                manifest.sequences.update(await connection.fetch(sql["sequences"]))
-                archive.writestr(_MANIFEST, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2))
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        manifest = await _describe(connection, waiting)
+        file = cast(IO[bytes], target)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
+            for name, about, columns in await connection.fetch(sql["tables"], NOT_KEPT):
+                told = partial(_tell, progress, name, about if about > 0 else None)
+                manifest.tables[name] = await _save_table(connection, archive, name, columns, told)
+            manifest.sequences.update(await connection.fetch(sql["sequences"]))
+            archive.writestr(_MANIFEST, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2))
     return manifest
 
 
@@ -148,27 +186,20 @@ async def _save_table(
     progress: Callable[[int], None],
 ) -> Table:
     digest, rows = hashlib.sha256(), 0
-    unwritable: list[OSError] = []
     with archive.open(_member(name), "w", force_zip64=True) as member:
 
         async def receive(part: bytes) -> None:
             nonlocal rows
             try:
                 member.write(part)
-            except OSError as error:
-                unwritable.append(error)
+            except OSError:
                 connection.terminate()  # asyncpg's own way to stop hangs when this was the last part
                 raise
             digest.update(part)
             rows += part.count(b"\n")
             progress(rows)
 
-        try:
-            await connection.copy_from_table(name, columns=columns, output=receive, format="text")
-        except Exception:
-            if unwritable:  # a full disk is no outage of PostgreSQL
-                raise unwritable[0] from None
-            raise
+        await connection.copy_from_table(name, columns=columns, output=receive, format="text")
     return Table(columns, rows, digest.hexdigest())
 
 
