@@ -66,10 +66,10 @@ async def _rounds(stage: Stage, found: Found, server: Server, ceiling: Server, *
         await _one(stage, found, "miss", server, STEADY, found.new_questions(STEADY))
 
     async def flat_out() -> None:
-        await _one(stage, found, "flat_out", server, FLAT_OUT, often)
+        await _one(stage, found, "flat_out", server, FLAT_OUT, [setups.SCAN])
 
     async def plain_flat_out() -> None:
-        await _one(stage, found, "plain", ceiling, FLAT_OUT, often)
+        await _one(stage, found, "plain", ceiling, FLAT_OUT, [setups.SCAN])
 
     async def cached_packed() -> None:
         await _one(stage, found, "cached_packed", server, replace(STEADY, encoding=BROWSER), often)
