@@ -36,7 +36,7 @@ CAUGHT = {
         (PAUSE_WITH_STALE_VIEW,), ("verify: ", "one fact and version, two contents: ", "vsa_events: ")
     ),
     "no_revision_guard": Case((KILL_BEFORE_COMMIT,), ("bars: ",)),
-    "no_outbox": Case((KILL_BEFORE_SAYING,) * 2, ("what was said: ",)),
+    "no_outbox": Case((KILL_BEFORE_SAYING,) * 2, ("what was said: ", "patterns said: ")),
     "group_at_end": Case((KILL_BEFORE_COMMIT,), ("bars: ",)),
     "dates_gone_first": Case(
         (Fault(("kill",), Point.GATHERED, of="rs-worker"),), ("rs_scores: ", "verify: "), Crew(1, 1), True

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -20,15 +19,15 @@ import cache_builder.main
 import detector.main
 import rs_worker.main
 from detector.handlers import ApplyBars
-from rollotape import calendars, service
+from rollotape import calendars, facts, service
 from rollotape.domain import bars as domain
 from rollotape.domain.bars import Rows
-from rollotape.postgres import versions
+from rollotape.postgres import outbox, versions
 from rollotape.postgres.leases import Leases
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
 from rollotape.postgres.strength import Block, Strength
-from rollotape.postgres.tape import Changes, Committed, Tape
+from rollotape.postgres.tape import Tape
 from rollotape.postgres.versions import Version
 from rollotape.streams import leases
 from rollotape.streams.attempts import Attempts
@@ -135,14 +134,11 @@ def no_revision_guard() -> None:
 
 def no_outbox() -> None:
     """What is to be said is said after the commit, and kept nowhere before."""
-    commit = Tape.commit
 
-    async def forgetful(self: Tape, changes: Changes) -> Committed:
-        committed = await commit(self, replace(changes, messages=[]))
-        unsaid = Unsaid(0, changes.messages) if changes.messages else None
-        return replace(committed, unsaid=unsaid)
+    async def add(connection: Any, messages: Sequence[facts.Message]) -> Unsaid | None:
+        return Unsaid(0, messages) if messages else None
 
-    Tape.commit = forgetful  # type: ignore[method-assign]
+    outbox.add = add
 
 
 def group_at_end() -> None:
