@@ -29,6 +29,7 @@ from rollotape.streams.backoff import is_outage
 from rollotape.streams.position import finished
 from rollotape.streams.standing import Stream, look
 
+_INTERRUPTED = "stopped: what was there is kept, or the backup is there, or nothing: see `rollo doctor`"
 POLL_S = 0.1
 QUIET_S = 5.0
 """After this long without any progress, nobody seems to be reading."""
@@ -108,10 +109,9 @@ def restore(
         with stored.opened(file) as (_, manifest):
             stored.must_know(manifest)  # before anything is started
         with awake(data, meter.note, new=True) as settings:
-            began = time.monotonic()
             work = _restore(settings, file, force, verify, meter)
-            summary = ends.run(work, interrupted=lambda: "stopped; the stack is empty, or as it was")
-    summary = {"file": str(file), "seconds": round(time.monotonic() - began, 3)} | summary
+            summary = ends.run(work, interrupted=lambda: _INTERRUPTED)
+    summary = {"file": str(file)} | summary
     if as_json:
         _print(summary)
     else:
@@ -211,7 +211,7 @@ def _check(file: Path, meter: Meter) -> Manifest:
 async def _restore(
     settings: Settings, file: Path, force: bool, verify: bool, meter: Meter
 ) -> dict[str, Any]:
-    url = settings.database_url
+    url, began = settings.database_url, time.monotonic()
     with stored.opened(file) as (archive, manifest):
         before = await asyncio.to_thread(migrate.current, url)
         async with stored.connection(url) as connection:
@@ -223,12 +223,15 @@ async def _restore(
             with meter:
                 epoch = await stored.load(connection, archive, manifest, _progress(meter))
         migrated = await asyncio.to_thread(migrate.upgrade, url, manifest.partitions)
-    waiting = await _left_in_streams(settings, manifest.partitions)
+    waiting, seconds = await _left_in_streams(settings, manifest.partitions), time.monotonic() - began
+    if verify:
+        meter.note(f"Restored in {seconds:.1f} s; every result is computed again and compared now.")
     differences = await _differences(settings, meter) if verify else None
     return _told(manifest) | {
         "epoch": epoch,
         "schema": migrated.revision,
         "applied": list(migrated.applied),
+        "seconds": round(seconds, 3),
         "left_in_streams": waiting,
         "differences": differences,
     }
