@@ -165,6 +165,12 @@ class VsaCounts(Contract):
     stopping_volume: int
 
 
+Preliminary = Annotated[
+    dict[Literal["PS", "PSY", "SC", "BC", "AR", "ST"], int],
+    Field(description="PS SC AR ST before SPRING, SOS and LPS; PSY BC AR ST before UTAD, SOW and LPSY"),
+]
+
+
 class Pattern(PatternState):
     """A pattern as it is stored; counts are null where the pattern's own bar cannot be judged."""
 
@@ -173,16 +179,121 @@ class Pattern(PatternState):
     expires_at: AwareDatetime
     vsa_events: VsaCounts | None
     vsa_events_classic: VsaCounts | None
+    preliminary_events: Preliminary | None = Field(
+        description="Wyckoff events of the 30 days before; null where the pattern is not our own"
+    )
+    preliminary_events_in_range: Preliminary | None = Field(description="of its range, however old")
 
 
 class PatternUpdate(Contract):
     """A fact about one pattern. `id` is the pattern's own; the highest `fact_version` is the newest."""
 
     version: Literal[1] = 1
-    type: Literal["pattern.detected", "pattern.updated", "pattern.expired"]
+    type: Literal["pattern.detected", "pattern.updated", "pattern.expired", "pattern.retracted"] = Field(
+        description="retracted: restated bars took away what one of our own patterns followed from"
+    )
     id: str
     fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
     pattern: Pattern
+
+
+class WyckoffKey(Contract):
+    """What every Wyckoff fact says; immutable once published."""
+
+    symbol: str
+    timeframe: str
+    rule_set: str
+    side: Side
+    confirmed_ts: AwareDatetime = Field(description="the bar at which it became knowable")
+    knowable_at: AwareDatetime = Field(description="the end of that bar")
+
+
+class WyckoffEvent(WyckoffKey):
+    """An event of a Wyckoff schematic."""
+
+    range_id: UUID | None = Field(description="null for PS and PSY: a later status names their range")
+    kind: str = Field(examples=["SC", "SPRING", "SOW"])
+    event_ts: AwareDatetime = Field(description="the bar that it describes")
+    price: float
+    confidence: float = Field(ge=0, le=1)
+    terms: dict[str, float] = Field(description="what the confidence is made of, each 0 to 1")
+
+
+class WyckoffStatus(WyckoffKey):
+    """What became of an event."""
+
+    range_id: UUID | None = Field(description="of a confirmed PS or PSY the range that confirms it")
+    kind: str
+    event_ts: AwareDatetime
+    status: Literal["confirmed", "expired", "superseded", "test_passed"]
+
+
+class WyckoffRange(WyckoffKey):
+    """A range as it stands after the bar `confirmed_ts`."""
+
+    range_id: UUID
+    opened_ts: AwareDatetime
+    climax_ts: AwareDatetime
+    status: Literal["open", "completed", "failed", "expired", "abandoned"]
+    phase: Phase
+    phases: dict[Phase, AwareDatetime] = Field(description="when each phase was known to be reached")
+    support: float | None
+    resistance: float | None
+    unit: float = Field(description="U, the mean true range at its climax, in natural logarithms")
+
+
+class WyckoffUpdate(Contract):
+    """A fact about one event, one change of its status, or one range.
+
+    `id` is uuid5 of its key, of a range its own; the highest `fact_version` holds. What is retracted, with
+    the type saying so, no longer follows from the bars.
+    """
+
+    version: Literal[1] = 1
+    type: Literal[
+        "wyckoff.detected", "wyckoff.retracted",
+        "wyckoff.status", "wyckoff.status_retracted",
+        "wyckoff.range", "wyckoff.range_retracted",
+    ]  # fmt: skip
+    id: str
+    fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
+    event: WyckoffEvent | WyckoffStatus | WyckoffRange
+
+
+class Signal(Contract):
+    """A trade as it is stored: of a trading system outside, or on paper, following one of our patterns."""
+
+    id: UUID
+    origin: Literal["external", "paper"]
+    source: str
+    symbol: str
+    timeframe: str
+    pattern_id: UUID | None
+    pattern_type: str | None
+    direction: Literal["long", "short"]
+    status: Literal["PENDING", "OPEN", "CLOSED", "CANCELLED"]
+    generated_at: AwareDatetime
+    changed_at: AwareDatetime = Field(description="when its status became known")
+    entry_date: AwareDatetime | None
+    entry_price: float | None
+    stop: float
+    target: float | None
+    planned_r: float | None
+    bars_held: int | None
+    exit_date: AwareDatetime | None
+    exit_price: float | None
+    exit_reason: str | None
+    realized_r: float | None
+
+
+class SignalUpdate(Contract):
+    """A fact about one trade; the highest `fact_version` is the newest. Closed may also be cancelled."""
+
+    version: Literal[1] = 1
+    type: Literal["signal.opened", "signal.updated", "signal.closed", "signal.retracted"]
+    id: str
+    fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
+    signal: Signal
 
 
 class RsUpdate(Contract):
@@ -260,7 +371,7 @@ STREAMS: dict[str, StreamContract] = {
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
         StreamContract(name="updates", partitioned=False, groups=("cache-builder",),
-                       messages=(VsaUpdate, PatternUpdate, RsUpdate,
+                       messages=(VsaUpdate, WyckoffUpdate, PatternUpdate, SignalUpdate, RsUpdate,
                                  BacktestProgress, BacktestResult, SystemHealth),
                        summary="Facts after a commit, one entry each, for caches and live viewers."),
     )

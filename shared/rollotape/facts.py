@@ -9,11 +9,16 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import orjson
 
 from rollotape.domain.analysis import Analysis, VsaEvent
-from rollotape.events import Pattern
+from rollotape.domain.reading import SOURCE as OWN
+from rollotape.domain.reading import PaperTrade
+from rollotape.domain.wyckoff.facts import Event, Range, Status
+from rollotape.events import Pattern, Signal
 from rollotape.postgres.versions import UNKNOWN, Version
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "urn:rollotape:facts")
 _PATTERN = frozenset(Pattern.model_fields)
+_SIGNAL = frozenset(Signal.model_fields)
+_COUNTS = ("vsa_events", "preliminary_events")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Message = tuple[str, bytes]
 """(stream, payload)"""
@@ -67,13 +72,67 @@ def _rs_update(kind: str, key: str, version: int, day: int | None, changed: int)
     )
 
 
-def pattern_update(row: Mapping[str, Any], known: bool, version: Version) -> Message:
-    """What to say of a pattern as it is stored; `known` when it was there before."""
+def pattern_update(
+    row: Mapping[str, Any], known: bool, version: Version, *, retracted: bool = False
+) -> Message:
+    """What to say of a pattern as it is stored, or was; `known` when it was there before."""
     state = {name: _told(name, value) for name, value in row.items() if name in _PATTERN}
     kind = "expired" if row["status"] == "expired" else "updated" if known else "detected"
+    kind = "retracted" if retracted else kind
     counter, _ = version
     told = {"version": 1, "type": f"pattern.{kind}", "id": str(row["id"]), "fact_version": counter}
     return "updates", orjson.dumps(told | {"pattern": state})
+
+
+def wyckoff_event(event: Event, counter: int, *, retracted: bool = False) -> Message:
+    """An event of a schematic, known or no longer following."""
+    told = _moments(event._asdict()) | {"terms": dict(event.terms)}
+    kind = "wyckoff.retracted" if retracted else "wyckoff.detected"
+    return _wyckoff_update(kind, "|".join(map(str, ("wyckoff", *event.key))), counter, told)
+
+
+def wyckoff_status(status: Status, counter: int, *, retracted: bool = False) -> Message:
+    key = "|".join(map(str, ("wyckoff", *status.key, status.range_id, status.status)))
+    kind = "wyckoff.status_retracted" if retracted else "wyckoff.status"
+    return _wyckoff_update(kind, key, counter, _moments(status._asdict()))
+
+
+def wyckoff_range(range_: Range, counter: int, *, retracted: bool = False) -> Message:
+    """A range as it stands now, or that there is none."""
+    told = _moments(range_._asdict())
+    told["phases"] = {letter: instant(ts) for letter, ts in range_.phases}
+    kind = "wyckoff.range_retracted" if retracted else "wyckoff.range"
+    return _wyckoff_update(kind, range_.range_id, counter, told)
+
+
+def _wyckoff_update(kind: str, key: str | UUID, counter: int, told: Mapping[str, Any]) -> Message:
+    fact_id = str(uuid5(_NAMESPACE, key)) if isinstance(key, str) else str(key)
+    said = {"version": 1, "type": kind, "id": fact_id, "fact_version": counter, "event": told}
+    return "updates", orjson.dumps(said, default=str)  # ids as asyncpg reads them
+
+
+def _moments(told: dict[str, Any]) -> dict[str, Any]:
+    """Times as times, in place."""
+    for name, value in told.items():
+        if name.endswith(("_ts", "_at")):
+            told[name] = instant(value)
+    return told
+
+
+def paper_update(trade: PaperTrade, known: bool, counter: int, *, retracted: bool = False) -> Message:
+    """What to say of a trade on one of our own patterns; `known` when it was there before."""
+    kind = "updated" if known else "opened"
+    kind = "closed" if trade.status in ("CLOSED", "CANCELLED") else kind
+    kind = "retracted" if retracted else kind
+    state = {name: value for name, value in trade._asdict().items() if name in _SIGNAL}
+    for name, value in state.items():
+        if name.endswith(("_at", "_date")) and value is not None:
+            state[name] = instant(value)
+        elif isinstance(value, Decimal):
+            state[name] = float(value)
+    state |= {"origin": "paper", "source": OWN}
+    told = {"version": 1, "type": f"signal.{kind}", "id": str(trade.id), "fact_version": counter}
+    return "updates", orjson.dumps(told | {"signal": state}, default=str)
 
 
 def _told(name: str, value: Any) -> Any:
@@ -84,7 +143,7 @@ def _told(name: str, value: Any) -> Any:
         return float(value)
     if isinstance(value, UUID):
         return str(value)
-    return orjson.loads(value) if name.startswith("vsa_events") and value is not None else value
+    return orjson.loads(value) if name.startswith(_COUNTS) and value is not None else value
 
 
 def _sessions(analysis: Analysis) -> Iterator[bytes]:

@@ -97,12 +97,22 @@ BATCHES_MOVED = Counter(
 )
 STEP_SECONDS = Histogram(
     "rollo_batch_step_seconds",
-    "Duration of one step of a batch: parse, gather, decide, apply, say",
+    "Duration of one step of a batch: parse, gather, decide, apply, say; those of reading the tape begin "
+    "with `wyckoff`",
     ("service", "step"),
     buckets=SECONDS,
 )
 WINDOWS = Counter(
     "rollo_windows_total", "Windows of symbols asked for. source: memory, read (from PostgreSQL)", ("source",)
+)
+
+# ---- detector: how far reading is behind the bars
+WYCKOFF_BACKLOG = Gauge("rollo_wyckoff_backlog_keys", "Symbols and timeframes with bars to be read again")
+WYCKOFF_KEYS = Counter("rollo_wyckoff_keys_total", "Symbols and timeframes read, each time counted")
+WYCKOFF_ROWS = Counter(
+    "rollo_wyckoff_rows_total",
+    "Events, patterns and trades that were written, or removed (gone or changed)",
+    ("kind", "change"),
 )
 
 # ---- rs-worker: how far scores are behind, and what it took to catch up

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from rollotape.domain import bars, patterns
 from rollotape.domain.bars import EARLY_US
 from rollotape.domain.patterns import PatternFact
+from rollotape.domain.reading import SOURCE
 from rollotape.errors import Fault, Unprocessable
 from rollotape.events import MAX_PAYLOAD_BYTES, PatternEvent
 
@@ -72,6 +73,8 @@ def _value_faults(event: PatternEvent, arrived_ms: int) -> list[Fault]:
     if event.expires_at is not None and event.expires_at < event.detected_at:
         got = event.expires_at.isoformat()
         found.append(Fault("expires_at", f"must not be before detected_at, got {got}"))
+    if event.source == SOURCE:
+        found.append(Fault("source", f"must not be {SOURCE!r}: those patterns follow from bars"))
     texts = (name for name in ("source", "rule_set") if "\0" in (getattr(event, name) or ""))
     return found + [Fault(name, "must not contain a NUL character") for name in texts]
 

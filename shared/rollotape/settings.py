@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     batch_bars: int = Field(20_000, ge=1, description="Bars applied in one transaction.")
     batches_in_flight: int = Field(3, ge=1, description="Batches of different partitions worked on together.")
     window_bars: int = Field(1_000_000, ge=1, description="Bars kept in memory per detector.")
+    wyckoff: Literal["on", "off"] = Field(
+        "on", description="off leaves the bars unread, for another detector or a later day: VSA alone."
+    )
     claim_ms: int = Field(30_000, ge=100, description="An entry pending for longer is claimed.")
     lease_s: float = Field(8.0, gt=0, description="A replica unheard of for longer loses its partitions.")
     stream_retention_s: float = Field(3_600, ge=0, description="Acknowledged entries stay this long.")

@@ -6,8 +6,9 @@ from typing import Any
 
 import asyncpg
 
+from rollotape.domain.wyckoff.rules import CURRENT, Rules
 from rollotape.postgres.sql import queries
-from rollotape.verification import Difference, patterns, strength, tape
+from rollotape.verification import Difference, patterns, strength, tape, wyckoff
 
 Progress = Callable[[int, int], None]
 """Called with (symbols checked, symbols in all)."""
@@ -22,6 +23,10 @@ class Report:
     bars_checked: int = 0
     events_checked: int = 0
     patterns_checked: int = 0
+    wyckoff_checked: int = 0
+    """Wyckoff events."""
+    keys_unread: int = 0
+    """Symbols and timeframes whose bars are still to be read; what Wyckoff says of them was not compared."""
     scores_checked: int = 0
     dates_checked: int = 0
     dates_pending: int = 0
@@ -36,6 +41,7 @@ async def verify(
     *,
     symbols: Sequence[str] | None = None,
     progress: Progress = lambda _checked, _total: None,
+    rules: Rules = CURRENT,
 ) -> Report:
     """Compare the stored events and judgements of `symbols` (all when None) with their recomputation.
 
@@ -51,11 +57,19 @@ async def verify(
         await connection.execute(sql["be_patient"])
         names = [r[0] for r in await connection.fetch(sql["symbols"], symbols)]
         report.pending = await connection.fetchval(sql["unsaid"])
+        unread = {tuple(r) for r in await connection.fetch(sql["unread"], symbols)}
+        report.keys_unread = len(unread)
         for symbol in names:
-            for [timeframe] in await connection.fetch(sql["keys"], symbol):
+            for timeframe in await _timeframes(connection, symbol):
                 read = await tape.read(connection, (symbol, timeframe))
                 stored = await patterns.read(connection, (symbol, timeframe))
+                if (symbol, timeframe) in unread:
+                    stored = [p for p in stored if not p.own]
                 report.differences += [*tape.differences(read), *patterns.differences(read, stored)]
+                if (symbol, timeframe) not in unread:
+                    reading = await wyckoff.read(connection, (symbol, timeframe))
+                    report.differences += wyckoff.differences((symbol, timeframe), reading, read.bars, rules)
+                    report.wyckoff_checked += reading.events
                 report.bars_checked += len(read.bars)
                 report.events_checked += len(read.events)
                 report.patterns_checked += len(stored)
@@ -63,6 +77,15 @@ async def verify(
             progress(report.symbols_checked, len(names))
         await _check_strength(connection, report, None if symbols is None else DATES_OF_A_SAMPLE, progress)
     return report
+
+
+async def _timeframes(connection: Any, symbol: str) -> list[str]:
+    """Every timeframe of a symbol of which anything is stored."""
+    sql = queries("verify")
+    found = set()
+    for name in ("keys", "wyckoff_keys"):
+        found |= {timeframe for [timeframe] in await connection.fetch(sql[name], symbol)}
+    return sorted(found)
 
 
 async def _check_strength(connection: Any, report: Report, dates: int | None, progress: Progress) -> None:

@@ -9,6 +9,7 @@ import redis.asyncio
 from detector.handlers import ApplyBars
 from detector.memory import Memory
 from detector.patterns import ApplyPatterns
+from detector.wyckoff import Read
 from rollotape import calendars
 from rollotape.domain.sectors import Listing
 from rollotape.events import FIELD
@@ -17,6 +18,7 @@ from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.strength import Strength
 from rollotape.postgres.tape import Tape
+from rollotape.postgres.wyckoff import Wyckoff
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry, Handler
 from rollotape.streams.outbox import Outbox
@@ -26,7 +28,7 @@ from support import scans
 from support.feeds import Message
 from support.scans import Item
 
-TABLES = ("rs_scores", "sector_mapping", "patterns")
+TABLES = ("rs_scores", "sector_mapping", "wyckoff_events", "patterns", "signals")
 """What is taken from here. Bars and events of the same feed are known without any database."""
 ENTRIES_AT_ONCE = 4_000
 
@@ -57,6 +59,7 @@ async def outcome(
         memory = Memory(settings.window_bars)
         await _apply(ApplyBars(Tape(pool), memory, outbox, calendars.sessions), "bars.", messages)
         await _apply(ApplyPatterns(Patterns(pool), outbox), "patterns.", messages)
+        await Read(Wyckoff(pool), outbox, quiet_s=-1.0).once()
         score = Score(Strength(pool), outbox)
         while await score.once():
             pass

@@ -19,9 +19,13 @@ _STORED = """
 SELECT p.*, p.id::text AS id_text, coalesce(m.sector, s.sector) AS its_sector, m.is_sector_leader, m.rs_score,
        (SELECT r.rs_ratio FROM rs_scores r WHERE r.symbol = p.symbol AND r.as_of <= m.as_of
         ORDER BY r.as_of DESC LIMIT 1) AS own_ratio,
-       to_json(p.detected_at) #>> '{}' AS d, to_json(p.expires_at) #>> '{}' AS e
+       to_json(p.detected_at) #>> '{}' AS d,
+       to_json(p.confirmed_at) #>> '{}' AS c, to_json(p.expires_at) #>> '{}' AS e
 FROM patterns p LEFT JOIN sector_mapping m USING (symbol) LEFT JOIN sectors s USING (symbol)
-WHERE status = 'active' AND expires_at > clock_timestamp() ORDER BY p.id
+WHERE status = 'active' AND CASE p.source
+    WHEN 'rollo' THEN p.expires_at >= (SELECT max(b.end_ts) FROM bars b WHERE b.timeframe = p.timeframe)
+    ELSE p.expires_at > clock_timestamp() END
+ORDER BY p.id
 """
 
 Item = dict[str, Any]
@@ -53,9 +57,12 @@ def items(snapshot: Snapshot, now_us: int | None = None) -> list[Item]:
 
 
 def lasting(*scans: Sequence[Item]) -> list[list[Item]]:
-    """What of scans, each made at a time of its own, has not expired by now."""
+    """Of scans, each made at a time of its own, what has not expired by now; our own do not by the clock."""
     now = datetime.now(UTC)
-    return [[item for item in scan if datetime.fromisoformat(item["expires_at"]) > now] for scan in scans]
+    return [
+        [i for i in scan if i["source"] == "rollo" or datetime.fromisoformat(i["expires_at"]) > now]
+        for scan in scans
+    ]
 
 
 def expected(row: Mapping[str, Any]) -> Item:
@@ -71,8 +78,9 @@ def expected(row: Mapping[str, Any]) -> Item:
         "targets": [float(t) for t in (row["target_1"], row["target_2"]) if t is not None] or None,
         "vsa_events": row["vsa_events"] and orjson.loads(row["vsa_events"]),
         "vsa_events_classic": row["vsa_events_classic"] and orjson.loads(row["vsa_events_classic"]),
-        "preliminary_events": None,
+        "preliminary_events": row["preliminary_events"]
+        and {f"{k.lower()}_count": n for k, n in orjson.loads(row["preliminary_events"]).items()},
         "detected_at": row["d"].replace("+00:00", "Z"),
-        "confirmed_at": None,
+        "confirmed_at": row["c"] and row["c"].replace("+00:00", "Z"),
         "expires_at": row["e"].replace("+00:00", "Z"),
     }

@@ -36,10 +36,12 @@ STREAMS = [f"{kind}.{n}" for kind in ("bars", "patterns") for n in range(PARTITI
 """What the group of the detectors reads."""
 UPDATES = "updates"
 TABLES = (
-    "bars", "vsa_events", "patterns", "rs_scores", "sector_mapping", "rs_dates", "dirty_dates",
-    "symbol_state", "dirty_symbols", "outbox", "dead_letters", "stream_floors",
+    "bars", "vsa_events", "wyckoff_events", "wyckoff_statuses", "wyckoff_ranges", "wyckoff_states",
+    "unread_bars", "newest_bars", "signals", "patterns", "rs_scores", "sector_mapping",
+    "rs_dates", "dirty_dates", "symbol_state", "dirty_symbols", "outbox", "dead_letters", "stream_floors",
 )  # fmt: skip
 _DUE = "SELECT (SELECT count(*) FROM dirty_symbols), (SELECT count(DISTINCT as_of) FROM dirty_dates)"
+_UNREAD = "SELECT count(*) FROM unread_bars"
 START_S = 120.0
 STOP_S = 30.0
 RECOVERY_S = 15.0
@@ -79,7 +81,8 @@ class Crew(NamedTuple):
 class Standing:
     """Of the groups over all streams: entries given out and not acknowledged, and not given out yet.
 
-    `due` are marks and dates of strength, `unsaid` what was committed and not said.
+    `due` are marks and dates of strength, and marks of bars to be read; `unsaid` what was committed and not
+    said.
     """
 
     pending: int
@@ -181,7 +184,8 @@ class Stack:
         waits = await self._in_streams([*STREAMS, *([UPDATES] if self._crew.cache_builders else [])])
         [[marks, dates]] = await self._fetch(_DUE)
         unsaid = int(await self._fetchval("SELECT count(*) FROM outbox"))
-        return Standing(*waits, marks + dates if self._crew.rs_workers else 0, unsaid)
+        unread = int(await self._fetchval(_UNREAD)) if self._crew.detectors else 0
+        return Standing(*waits, unread + (marks + dates if self._crew.rs_workers else 0), unsaid)
 
     async def _in_streams(self, streams: Sequence[str]) -> tuple[int, int]:
         """Asked of Redis. A stream whose group is missing has been read by nobody."""
@@ -350,6 +354,8 @@ class Stack:
         found = [f"verify: {d}" for d in report.differences[:3]]
         if self._crew.rs_workers and report.dates_pending:
             found.append(f"verify: {report.dates_pending} dates are due")
+        if report.keys_unread:
+            found.append(f"verify: {report.keys_unread} keys are not read")
         return found + ([f"verify: {report.pending} commits unsaid"] if report.pending else [])
 
     @property
@@ -457,12 +463,12 @@ class Listener:
 
     @property
     def patterns(self) -> dict[str, tuple[Any, ...]]:
-        """By id the state of every pattern that was ever told of."""
+        """By id the state of every pattern that was told of and not taken back."""
         told = ("status", "revision", "confidence", "vsa_events", "vsa_events_classic")
         return {
             fact_id: tuple(fact["pattern"][name] for name in told)
             for fact_id, (_, kind, fact) in self._facts.items()
-            if kind.startswith("pattern.")
+            if kind.startswith("pattern.") and kind != "pattern.retracted"
         }
 
     @property

@@ -23,8 +23,16 @@ class ApplyBars:
     """Applies entries of the `bars` streams; the delivery acknowledges what this returns from."""
 
     def __init__(
-        self, tape: Tape, memory: Memory, outbox: Outbox, sessions: Callable[[], Sessions]
+        self,
+        tape: Tape,
+        memory: Memory,
+        outbox: Outbox,
+        sessions: Callable[[], Sessions],
+        *,
+        on_commit: Callable[[], object] = lambda: None,
     ) -> None:
+        """`on_commit` is called when bars were committed, and marks with them."""
+        self._on_commit = on_commit
         self._tape = tape
         self._memory = memory
         self._outbox = outbox
@@ -76,6 +84,7 @@ class ApplyBars:
         committed = NOTHING
         if analysis.changes or refused:
             committed = await self._tape.commit(Changes(analysis, versions, refused, said))
+            self._on_commit()
         self._memory.keep(analysis.windows, versions, versions | committed.versions)
         clock.lap("apply")
         if committed.unsaid is not None:

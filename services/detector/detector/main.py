@@ -1,11 +1,15 @@
 """Starts a detector."""
 
+import asyncio
+
 from detector.handlers import SERVICE, ApplyBars
 from detector.memory import Memory
 from detector.patterns import ApplyPatterns
+from detector.wyckoff import Read, work
 from rollotape import calendars, metrics, service
 from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.tape import Tape
+from rollotape.postgres.wyckoff import Wyckoff
 from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox
 
@@ -28,12 +32,21 @@ async def start(worker: service.Service) -> None:
     outbox = Outbox(worker.pool, worker.producer)
     memory = Memory(worker.settings.window_bars)
     metrics.WINDOW_BARS.set_function(memory.__len__)
-    worker.deliver("bars", ApplyBars(tape, memory, outbox, calendars.sessions), weigh=weigh)
+    unread = asyncio.Event()
+    apply_bars = ApplyBars(tape, memory, outbox, calendars.sessions, on_commit=unread.set)
+    worker.deliver("bars", apply_bars, weigh=weigh)
     worker.deliver("patterns", ApplyPatterns(Patterns(worker.pool), outbox))
 
     async def sweep() -> None:
         await outbox.sweep(older_than_s=UNSAID_S)
 
+    read = Read(Wyckoff(worker.pool), outbox)
+
+    async def reading() -> None:
+        await work(read, unread)
+
+    if worker.settings.wyckoff == "on":
+        worker.every(0.0, reading)
     worker.every(SWEEP_EVERY_S, sweep)
     worker.every(COMPACT_EVERY_S, tape.compact_marks)
 

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from rollotape.domain.analysis import FOREVER
+from rollotape.domain.reading import SOURCE
 from rollotape.domain.scan import Row
 from rollotape.facts import instant
 from rollotape.postgres.active import PatternRow
@@ -13,7 +15,7 @@ _AS_STORED = (
     "id", "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct",
     "rs_ratio", "rs_excess", "vol_ratio", "rsi", "sector", "is_sector_leader", "entry", "stop",
 )  # fmt: skip
-_JSON = ("vsa_events", "vsa_events_classic", "preliminary_events")
+_JSON = ("vsa_events", "vsa_events_classic")
 _TIMES = ("detected_at", "confirmed_at", "expires_at")
 
 
@@ -27,6 +29,7 @@ class Item(NamedTuple):
     confidence: float
     detected_at: int
     expires_at: int
+    """By the clock. Never of our own: bars outlive them, which whoever builds the model sees."""
 
 
 def item(row: PatternRow) -> Item:
@@ -35,6 +38,7 @@ def item(row: PatternRow) -> Item:
     told["targets"] = [t for t in (row["target_1"], row["target_2"]) if t is not None] or None
     told["planned_r"], told["test_confirmed"] = row["planned_r"], row["test_confirmed"]
     told |= {name: None if row[name] is None else orjson.loads(row[name]) for name in _JSON}
+    told["preliminary_events"] = preliminary(row["preliminary_events"])
     told |= {name: None if row[name] is None else instant(row[name]) for name in _TIMES}
     told["source"], told["rule_set"] = row["source"], row["rule_set"]
     return Item(
@@ -44,8 +48,13 @@ def item(row: PatternRow) -> Item:
         row["pattern_type"],
         row["confidence"],
         row["detected_at"],
-        row["expires_at"],
+        _until(row["source"], row["expires_at"]),
     )
+
+
+def preliminary(stored: str | None) -> dict[str, int] | None:
+    """Counts as they are shown: `ps_count` and its kin."""
+    return None if stored is None else {f"{k.lower()}_count": n for k, n in orjson.loads(stored).items()}
 
 
 def row(json: bytes) -> Row:
@@ -56,7 +65,12 @@ def row(json: bytes) -> Row:
     """
     told = orjson.loads(json)
     told |= {name: _us(told[name]) for name in ("detected_at", "expires_at")}
+    told["expires_at"] = _until(told["source"], told["expires_at"])
     return Row(*(told[name] for name in Row._fields))
+
+
+def _until(source: str, expires_at: int) -> int:
+    return FOREVER if source == SOURCE else expires_at
 
 
 def _us(text: str) -> int:

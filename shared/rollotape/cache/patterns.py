@@ -25,6 +25,8 @@ STAGED_S = 600
 """What a builder that died has staged goes away by itself."""
 ALIVE_S = 10
 TRIES = 5
+_LONG_AGO_US = -62_135_596_800_000_000
+"""Before every bar: the year 1."""
 
 log = structlog.get_logger()
 
@@ -70,6 +72,8 @@ class PatternModel:
         self._inspect = redis.register_script(scripts.INSPECT)
         self._strength: dict[str, StrengthOf] = {}
         """By symbol what all of its items were made of; a symbol that is in doubt is not in it."""
+        self._newest: dict[str, int] = {}
+        """By timeframe the newest bar that we have heard of: what it has outlived is out of the model."""
         self._turn = 0
         """The last one that we took. If the model has had another one since, our memory is of no use."""
 
@@ -104,14 +108,24 @@ class PatternModel:
             raise
 
     async def expire(self) -> int:
-        """Remove what has expired, by the clock of the database, and say that somebody is at work."""
+        """Remove what has expired, by the clock of the database or, if it is our own, by that of the bars.
+
+        And say that somebody is at work.
+        """
         with unavailable("read model"):
             now_us, epoch = await self._active.now()
             if await self._redis.hget(scripts.MANIFEST, "epoch") not in (None, epoch.encode()):
                 await self._build("the database is another one now")
             over: Any = await self._redis.zrangebyscore(scripts.BY_EXPIRY, 0, now_us, start=0, num=AT_ONCE)
             await self._redis.set(scripts.ALIVE, 1, ex=ALIVE_S)
-        return await self.refresh([i.decode() for i in over]) if over else 0
+            newest = await self._active.newest_bars()
+            moved = [(t, self._newest.get(t, _LONG_AGO_US), to) for t, to in newest.items()]
+            moved = [span for span in moved if span[1] != span[2]]
+            outlived = await self._active.outlived(moved) if moved else []
+        ids = [*(i.decode() for i in over), *outlived]
+        changed = await self.refresh(ids) if ids else 0
+        self._newest = newest  # only now: after an error everything is looked at again
+        return changed
 
     async def tend(self) -> Rebuilt | None:
         """Build the model anew if it is missing or broken, or if somebody asked for it."""

@@ -19,7 +19,9 @@ from rollotape.settings import Settings
 class Table(StrEnum):
     BARS = "bars"
     VSA_EVENTS = "vsa_events"
+    WYCKOFF_EVENTS = "wyckoff_events"
     PATTERNS = "patterns"
+    SIGNALS = "signals"
     RS_SCORES = "rs_scores"
     SECTOR_MAPPING = "sector_mapping"
     DEAD_LETTERS = "dead_letters"

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from rollotape import calendars
 from rollotape.cli import ends
 from rollotape.cli.meters import Meter
-from rollotape.cli.scored import scored
+from rollotape.cli.scored import read_out, scored
 from rollotape.cli.waiting import keeps_streams, watched
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.bars import timeframe as known_timeframe
@@ -131,6 +131,7 @@ class ImportJob:
                     self.waiting = True
                     await self._wait(readers, pool)
                     summary |= await self._outcome(pool, time.monotonic() - began)
+                    summary |= await self._wyckoff(pool, began)
                     if self.importer.sent.has_days:
                         summary |= await self._strength(pool, began)
         return summary
@@ -197,6 +198,17 @@ class ImportJob:
             "events": await arrivals.events(pool, sorted(sent.symbols)),
         }
 
+    async def _wyckoff(self, pool: asyncpg.Pool, began: float) -> dict[str, Any]:
+        assert self.importer is not None
+        outcome = await read_out(pool, self.meter.parts("wyckoff", "series"))
+        if not outcome.is_done:
+            self.meter.note(f"the bars are not read for Wyckoff yet: {outcome.reason}")
+            return {"wyckoff_events": None, "wyckoff_seconds": None}
+        seconds = time.monotonic() - began
+        with unavailable("postgres"):
+            found = await arrivals.wyckoff_events(pool, sorted(self.importer.sent.symbols))
+        return {"wyckoff_events": found, "wyckoff_seconds": round(seconds, 3)}
+
     async def _strength(self, pool: asyncpg.Pool, began: float) -> dict[str, Any]:
         assert self.importer is not None
         outcome = await scored(pool, self.meter.parts("strength", "dates"))
@@ -253,6 +265,8 @@ def _in_words(s: dict[str, Any]) -> str:
             f"derived   in {s['derived_seconds']:.1f} s, {s['bars_per_second']:,} bars a second end to end",
             f"events    {s['events']:,} of these symbols",
         ]
+    if s.get("wyckoff_events") is not None:
+        lines.append(f"wyckoff   {s['wyckoff_events']:,} events in {s['wyckoff_seconds']:.1f} s")
     if s.get("strength_dates") is not None:
         lines.append(f"strength  {s['strength_dates']:,} dates in {s['strength_seconds']:.1f} s")
     return "\n".join(lines)

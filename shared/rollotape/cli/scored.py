@@ -1,4 +1,4 @@
-"""Waits until relative strength has followed the bars that were sent."""
+"""Waits until the reading of the tape, and relative strength, have followed the bars that were sent."""
 
 import asyncio
 import time
@@ -57,6 +57,37 @@ async def scored(
                 moved = clock()
             elif clock() - moved >= (stuck_s if due.is_attended else nobody_s):
                 return Scored(False, _why(due, stuck_s))
+    return Scored(True)
+
+
+async def read_out(
+    pool: asyncpg.Pool,
+    progress: Callable[[int, int], None],
+    *,
+    nobody_s: float = NOBODY_S,
+    stuck_s: float = STUCK_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> Scored:
+    """Return when all bars that are marked now have been read for Wyckoff; or give up.
+
+    `progress` hears how many symbols and timeframes are done, of how many.
+
+    Raises:
+        Unavailable: PostgreSQL is away.
+    """
+    with unavailable("postgres"):
+        left = await arrivals.unread(pool)
+        until, total, moved = left.now, left.keys, clock()
+        while left.keys:
+            await asyncio.sleep(POLL_S)
+            seen, left = left.keys, await arrivals.unread(pool, until)
+            progress(max(0, total - left.keys), total)
+            if left.keys != seen:
+                moved = clock()
+            elif clock() - moved >= (stuck_s if left.is_attended else nobody_s):
+                if left.is_attended:
+                    return Scored(False, f"nothing has moved for {stuck_s:g} s: see the log of the detector")
+                return Scored(False, "no detector is at work: `rollo up` starts one")
     return Scored(True)
 
 

@@ -66,9 +66,11 @@ def _in_words(report: engine.Report) -> str:
         lines.append(f"... and {len(report.differences) - SHOWN:,} more (see --json)")
     lines.append(
         f"{len(report.differences):,} differences over {report.symbols_checked:,} symbols "
-        f"({report.bars_checked:,} bars, {report.events_checked:,} events, "
-        f"{report.patterns_checked:,} patterns, {report.scores_checked:,} scores)"
+        f"({report.bars_checked:,} bars, {report.events_checked:,} events, {report.wyckoff_checked:,} of "
+        f"Wyckoff, {report.patterns_checked:,} patterns, {report.scores_checked:,} scores)"
     )
+    if report.keys_unread:
+        lines.append(f"{report.keys_unread:,} symbols and timeframes are still being read for Wyckoff")
     if report.dates_pending:
         lines.append(f"{report.dates_pending:,} dates are waiting for their scores")
     if report.pending:

@@ -1,6 +1,6 @@
 """Active patterns with their strength, as the read model is made of them: read under a lock, in order."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,6 +50,15 @@ class ActivePatterns:
     async def ids_of(self, symbols: Collection[str]) -> list[str]:
         """Of the active patterns of these symbols."""
         return [i for [i] in await self._pool.fetch(self._sql["ids_of_symbols"], list(symbols))]
+
+    async def newest_bars(self) -> dict[str, int]:
+        """By timeframe the end of its newest bar: the clock by which our own patterns expire."""
+        return dict(await self._pool.fetch(self._sql["newest_bars"]))
+
+    async def outlived(self, spans: Sequence[tuple[str, int, int]]) -> list[str]:
+        """Our own patterns that were over once the newest bar of a timeframe came from here to there."""
+        columns = zip(*spans, strict=True)
+        return [i for [i] in await self._pool.fetch(self._sql["outlived"], *columns)]
 
     async def strength(self) -> dict[str, StrengthOf]:
         """Of every symbol that has an active pattern."""

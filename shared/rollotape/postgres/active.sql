@@ -16,8 +16,7 @@ SELECT clock_timestamp(), epoch::text FROM installation;
 -- name: items
 -- Active patterns with their strength. A score of our own takes the place of what the sender said, together with
 -- the ratio: the newest one up to the day of the mapping, which is that of the last day both have a bar. Where we
--- have no score, both are the sender's: the two are never mixed. (An index on expires_at is no help against
--- clock_timestamp(), which may change from row to row.)
+-- have no score, both are the sender's: the two are never mixed.
 -- What they were made of is there as well, as `strength` has it.
 SELECT p.id::text, p.symbol, p.pattern_type, p.timeframe, p.side, p.phase, p.confidence, p.price, p.change_pct,
        CASE WHEN m.rs_score IS NULL THEN p.rs_ratio ELSE r.rs_ratio END AS rs_ratio,
@@ -26,7 +25,7 @@ SELECT p.id::text, p.symbol, p.pattern_type, p.timeframe, p.side, p.phase, p.con
        p.entry::float8, p.stop::float8, p.target_1::float8, p.target_2::float8, p.planned_r, p.test_confirmed,
        p.vsa_events, p.vsa_events_classic, p.preliminary_events,
        p.detected_at, p.confirmed_at, p.expires_at, p.source, p.rule_set, m.rs_score AS own_score, r.rs_ratio AS own_ratio
-FROM patterns p
+FROM active_patterns() p
 LEFT JOIN sector_mapping m ON m.symbol = p.symbol
 LEFT JOIN sectors s ON s.symbol = p.symbol
 LEFT JOIN LATERAL (
@@ -34,19 +33,18 @@ LEFT JOIN LATERAL (
     WHERE symbol = p.symbol AND as_of <= m.as_of AND m.rs_score IS NOT NULL
     ORDER BY as_of DESC LIMIT 1
 ) r ON true
-WHERE p.id = ANY($1::text[]::uuid[]) AND p.status = 'active' AND p.expires_at > statement_timestamp();
+WHERE p.id = ANY($1::text[]::uuid[]);
 
 -- name: ids
-SELECT id::text FROM patterns WHERE status = 'active' AND expires_at > statement_timestamp();
+SELECT id::text FROM active_patterns();
 
 -- name: ids_of_symbols
-SELECT id::text FROM patterns
-WHERE symbol = ANY($1::text[]) AND status = 'active' AND expires_at > statement_timestamp();
+SELECT id::text FROM active_patterns() WHERE symbol = ANY($1::text[]);
 
 -- name: strength
 -- What `items` takes from elsewhere, of every symbol that has an active pattern.
 SELECT p.symbol, coalesce(m.sector, s.sector), m.is_sector_leader, m.rs_score, r.rs_ratio
-FROM (SELECT DISTINCT symbol FROM patterns WHERE status = 'active' AND expires_at > statement_timestamp()) p
+FROM (SELECT DISTINCT symbol FROM active_patterns()) p
 LEFT JOIN sector_mapping m ON m.symbol = p.symbol
 LEFT JOIN sectors s ON s.symbol = p.symbol
 LEFT JOIN LATERAL (
@@ -54,3 +52,12 @@ LEFT JOIN LATERAL (
     WHERE symbol = p.symbol AND as_of <= m.as_of AND m.rs_score IS NOT NULL
     ORDER BY as_of DESC LIMIT 1
 ) r ON true;
+
+-- name: newest_bars
+SELECT timeframe, max(end_ts) FROM newest_bars GROUP BY timeframe;
+
+-- name: outlived
+-- Our own patterns that are over because the bars of their timeframe have come past their expires_at, from $2 to $3.
+SELECT p.id::text FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS w(timeframe, before, newest)
+JOIN patterns p ON p.timeframe = w.timeframe AND p.expires_at >= w.before AND p.expires_at < w.newest
+WHERE p.status = 'active' AND p.confirmed_ts IS NOT NULL;

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from rollotape.errors import Refused
 from rollotape.postgres.dead_letters import Database
@@ -19,6 +19,15 @@ class Due:
     dates: int
     newest_mark: int
     newest_date: int
+    is_attended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """How many keys have bars that are still to be read, as of when, and whether anybody is there to do it."""
+
+    keys: int
+    now: datetime
     is_attended: bool
 
 
@@ -57,6 +66,18 @@ async def due(database: Database, marks: int | None = None, dates: int | None = 
     )
     assert row is not None
     return Due(**row)
+
+
+async def unread(database: Database, until: datetime | None = None) -> Unread:
+    """Of the marks made up to a time, or of all."""
+    row = await database.fetchrow(queries("arrivals")["unread"], until)
+    assert row is not None
+    return Unread(**row)
+
+
+async def wyckoff_events(database: Database, symbols: Sequence[str]) -> int:
+    """How many Wyckoff events these symbols have."""
+    return int(await database.fetchval(queries("arrivals")["wyckoff_events"], list(symbols)))
 
 
 async def scored_dates(database: Database, first: date, last: date) -> int:

@@ -26,6 +26,16 @@ SELECT (SELECT count(*) FROM dirty_symbols WHERE timeframe = '1d' AND id <= $1::
        EXISTS (SELECT FROM pg_stat_activity
                WHERE datname = current_database() AND application_name = 'rollo-rs-worker') AS is_attended
 
+-- name: unread
+-- Of the marks made up to $1, or of all: keys whose bars are still to be read.
+SELECT count(DISTINCT (symbol, timeframe)) AS keys, clock_timestamp() AS now,
+       EXISTS (SELECT FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'rollo-detector') AS is_attended
+FROM unread_bars WHERE marked_at <= coalesce($1::timestamptz, 'infinity')
+
+-- name: wyckoff_events
+SELECT count(*) FROM wyckoff_events WHERE symbol = ANY($1::text[])
+
 -- name: scored_dates
 SELECT count(*) FROM rs_dates d
 WHERE d.as_of BETWEEN $1 AND $2 AND EXISTS (SELECT FROM rs_scores s WHERE s.as_of = d.as_of)

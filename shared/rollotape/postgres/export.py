@@ -12,7 +12,10 @@ from rollotape.postgres.sql import queries
 if TYPE_CHECKING:
     from rollotape.postgres.dead_letters import Connection
 
-TABLES = ("bars", "vsa_events", "patterns", "rs_scores", "sector_mapping", "dead_letters")
+TABLES = (
+    "bars", "vsa_events", "wyckoff_events", "patterns", "signals", "rs_scores", "sector_mapping",
+    "dead_letters",
+)  # fmt: skip
 
 
 @asynccontextmanager

@@ -14,6 +14,25 @@ SELECT symbol, timeframe, rule_set, kind, direction,
 FROM vsa_events AS e
 ORDER BY e.symbol, e.timeframe, e.rule_set, e.kind, e.event_ts
 
+-- name: wyckoff_events
+-- A key may lack a range: PS and PSY have none.
+SELECT symbol, timeframe, rule_set, side, range_id, kind,
+       replace((event_ts AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS event_ts,
+       replace((confirmed_ts AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS confirmed_ts,
+       confidence
+FROM wyckoff_events AS e
+ORDER BY e.symbol, e.timeframe, e.rule_set, e.side, e.range_id NULLS FIRST, e.kind, e.event_ts
+
+-- name: signals
+SELECT id, origin, source, symbol, timeframe, pattern_id, pattern_type, direction, status,
+       replace((generated_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS generated_at,
+       replace((entry_date AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS entry_date,
+       trim_scale(entry_price) AS entry_price, trim_scale(stop) AS stop, trim_scale(target) AS target, planned_r,
+       bars_held, replace((exit_date AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS exit_date,
+       trim_scale(exit_price) AS exit_price, exit_reason, realized_r
+FROM signals AS t
+ORDER BY t.id
+
 -- name: patterns
 -- Money without trailing zeros, so that it reads like the other numbers.
 SELECT id, source, symbol, timeframe, pattern_type, side, phase, status, revision, confidence,
@@ -24,7 +43,7 @@ SELECT id, source, symbol, timeframe, pattern_type, side, phase, status, revisio
        replace((detected_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS detected_at,
        replace((confirmed_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS confirmed_at,
        replace((expires_at AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z' AS expires_at,
-       vsa_events, vsa_events_classic, preliminary_events
+       vsa_events, vsa_events_classic, preliminary_events, preliminary_events_in_range
 FROM patterns AS p
 ORDER BY p.id
 

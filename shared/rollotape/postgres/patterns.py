@@ -71,16 +71,21 @@ class Patterns:
 
 
 async def recount(
-    connection: Any, *, ids: Sequence[UUID] = (), first_changes: Mapping[Key, int] | None = None
+    connection: Any,
+    *,
+    ids: Sequence[UUID] = (),
+    first_changes: Mapping[Key, int] | None = None,
+    own: bool = False,
 ) -> list[UUID]:
     """Take the counts anew of these patterns, and of those detected since a bar of theirs changed.
 
-    Returns the ids of patterns whose counts are different now.
+    Those are patterns of outside sources; with `own`, ours. Returns the ids of patterns whose counts are
+    different now.
     """
     changed = first_changes or {}
     symbols, timeframes = [s for s, _ in changed], [t for _, t in changed]
     found = await connection.fetch(
-        queries("patterns")["recount"], list(ids), symbols, timeframes, list(changed.values())
+        queries("patterns")["recount"], list(ids), symbols, timeframes, list(changed.values()), own
     )
     return [r[0] for r in found]
 
@@ -93,3 +98,15 @@ async def updates(
         return []
     rows = await connection.fetch(queries("patterns")["patterns"], list(ids))
     return [facts.pattern_update(dict(r), r["id"] in known, moved[r["symbol"]]) for r in rows]
+
+
+async def recount_preliminary(connection: Any, first_changes: Mapping[Key, int]) -> list[UUID]:
+    """Take the counts of Wyckoff events anew of our own patterns detected since a bar of theirs changed.
+
+    Returns the ids of patterns whose counts are different now.
+    """
+    symbols, timeframes = [s for s, _ in first_changes], [t for _, t in first_changes]
+    found = await connection.fetch(
+        queries("patterns")["recount_preliminary"], symbols, timeframes, list(first_changes.values())
+    )
+    return [r[0] for r in found]

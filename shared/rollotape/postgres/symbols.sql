@@ -133,8 +133,8 @@ SELECT timeframe, count(*) AS count FROM bars WHERE symbol = $1 GROUP BY timefra
 SELECT rule_set, count(*) AS count FROM vsa_events WHERE symbol = $1 GROUP BY rule_set
 
 -- name: pattern_counts
-SELECT count(*) AS all, count(*) FILTER (WHERE status = 'active' AND expires_at > now()) AS active
-FROM patterns WHERE symbol = $1
+SELECT (SELECT count(*) FROM patterns WHERE symbol = $1) AS all,
+       (SELECT count(*) FROM active_patterns() WHERE symbol = $1) AS active
 
 -- name: pattern
 -- With strength as the read model joins it, so that a pattern says the same wherever it is shown.

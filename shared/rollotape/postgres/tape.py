@@ -93,7 +93,8 @@ class Tape:
             return Committed(moved, await outbox.add(connection, messages))
 
     async def compact_marks(self) -> None:
-        await self._pool.execute(self._sql["compact_marks"])
+        for name in ("compact_marks", "compact_unread", "compact_newest"):
+            await self._pool.execute(self._sql[name])
 
     async def _write(
         self, connection: Any, analysis: Analysis, first_changes: Mapping[Key, int]
@@ -116,7 +117,8 @@ class Tape:
             await connection.execute(self._sql["retract_events"], *gone)
         if analysis.appeared:
             await connection.execute(self._sql["store_events"], *zip(*analysis.appeared, strict=True))
-        marks = [(*key, *extent) for key, extent in sorted(analysis.extents("ts").items())]
+        ends = analysis.extents("end_ts")
+        marks = [(*key, *extent, ends[key][1]) for key, extent in sorted(analysis.extents("ts").items())]
         await connection.execute(self._sql["mark"], *zip(*marks, strict=True))
 
 

@@ -61,9 +61,23 @@ ON CONFLICT (symbol, timeframe, rule_set, kind, event_ts) DO UPDATE SET
     confirmed_ts = EXCLUDED.confirmed_ts, knowable_at = EXCLUDED.knowable_at, direction = EXCLUDED.direction;
 
 -- name: mark
+-- For those who work across symbols, and for those who read the tape; and how far the bars of a timeframe go.
 -- Plain inserts: ON CONFLICT DO NOTHING would wait for, and lose against, a mark that is being taken away.
+WITH changed AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
+        AS c(symbol, timeframe, first_ts, last_ts, last_end)
+),
+unread AS (
+    INSERT INTO unread_bars (symbol, timeframe, first_ts, last_ts)
+    SELECT symbol, timeframe, first_ts, last_ts FROM changed
+),
+newest AS (
+    INSERT INTO newest_bars (timeframe, end_ts)
+    SELECT c.timeframe, max(c.last_end) FROM changed c GROUP BY c.timeframe
+    HAVING NOT EXISTS (SELECT FROM newest_bars n WHERE n.timeframe = c.timeframe AND n.end_ts >= max(c.last_end))
+)
 INSERT INTO dirty_symbols (symbol, timeframe, first_ts, last_ts)
-SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[]);
+SELECT symbol, timeframe, first_ts, last_ts FROM changed;
 
 -- name: compact_marks
 -- One mark says as much as many. A mark that someone is taking away is left to them.
@@ -74,3 +88,19 @@ WITH taken AS (
 )
 INSERT INTO dirty_symbols (symbol, timeframe, first_ts, last_ts)
 SELECT symbol, timeframe, min(first_ts), max(last_ts) FROM taken GROUP BY symbol, timeframe;
+
+-- name: compact_unread
+-- The same for those who read the tape. A mark is as old as its oldest: who waits for that one must not be told
+-- that it is gone.
+WITH taken AS (
+    DELETE FROM unread_bars WHERE id IN (
+        SELECT id FROM unread_bars ORDER BY id LIMIT 100000 FOR UPDATE SKIP LOCKED)
+    RETURNING symbol, timeframe, first_ts, last_ts, marked_at
+)
+INSERT INTO unread_bars (symbol, timeframe, first_ts, last_ts, marked_at)
+SELECT symbol, timeframe, min(first_ts), max(last_ts), min(marked_at) FROM taken GROUP BY symbol, timeframe;
+
+-- name: compact_newest
+-- Only what is below the greatest goes; rows that somebody else is adding are not seen and stay.
+DELETE FROM newest_bars n
+WHERE n.end_ts < (SELECT max(g.end_ts) FROM newest_bars g WHERE g.timeframe = n.timeframe);

@@ -24,6 +24,7 @@ class StoredPattern(NamedTuple):
     detected_at: int
     vsa_events: str | None
     vsa_events_classic: str | None
+    own: bool
 
 
 async def read(connection: Any, key: Key) -> list[StoredPattern]:

@@ -1,7 +1,8 @@
 """Five years of daily bars from full streams to committed bars and events, against plain and ceiling.
 
 Every reader is a process of its own on the same durable servers, timed by what Redis knows of its group.
-Ratios are formed within a round, because a machine that others use is not the same a minute later.
+Ratios are formed within a round, because a machine that others use is not the same a minute later. Wyckoff is
+off: what it costs is measured by the bench `detector`.
 """
 
 import asyncio
@@ -149,7 +150,7 @@ async def _round(
 async def _ours(stage: Stage, number: int, rows: int, entries: int, name: str, events: set[int]) -> Run:
     await stage.settle(number, "detector", STREAMS)
     with stage.database() as url:
-        environment = stage.environment(number, url)
+        environment = stage.environment(number, url) | {"ROLLO_WYCKOFF": "off"}
         with stage.show.task(name, entries) as done, detector(stage, environment) as (reader, metrics_url):
             async with stage.redis(number) as redis:
                 clock = Clock(redis, reader, STREAMS, lambda left: done(entries - left))

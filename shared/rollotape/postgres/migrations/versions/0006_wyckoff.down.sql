@@ -1,0 +1,12 @@
+DROP FUNCTION active_patterns();
+DROP INDEX idx_patterns_own_expiry;
+DELETE FROM patterns WHERE source = 'rollo' AND confirmed_ts IS NOT NULL;
+ALTER TABLE patterns DROP COLUMN preliminary_events_in_range;
+ALTER TABLE patterns DROP COLUMN confirmed_ts;
+ALTER TABLE patterns DROP COLUMN event_ts;
+UPDATE patterns SET preliminary_events = NULL;
+COMMENT ON TABLE patterns IS 'The input: the state of every pattern, the greatest (expired, revision, hash) of its events. Written by detector.';
+COMMENT ON COLUMN patterns.status IS 'expired is final; an active pattern is over when its expires_at has passed.';
+COMMENT ON COLUMN patterns.confirmed_at IS NULL;
+COMMENT ON COLUMN patterns.preliminary_events IS 'Derived from Wyckoff events; null while none are recognised.';
+DROP TABLE signals, wyckoff_states, wyckoff_ranges, wyckoff_statuses, wyckoff_events, newest_bars, unread_bars;
