@@ -27,7 +27,8 @@ INSERT INTO wyckoff_ranges
 INSERT INTO patterns (id, source, symbol, timeframe, pattern_type, status, revision, hash, confidence,
                       detected_at, expires_at, confirmed_ts)
     SELECT gen_random_uuid(), 'rollo', 'S' || s, '1d', 'SOS',
-           CASE WHEN t > now() - interval '2 days' THEN 'active' ELSE 'expired' END, 0, 0, 0.5, t, t + interval '28 days', t
+           CASE WHEN t > now() - interval '2 days' THEN 'active' ELSE 'expired' END, 0, 0, 0.5,
+           t, t + interval '28 days', t
     FROM generate_series(1, 300) s, generate_series(now() - interval '60 days', now(), interval '1 day') t;
 INSERT INTO signals (id, origin, source, symbol, timeframe, direction, status, generated_at, changed_at, stop)
     SELECT gen_random_uuid(), 'paper', 'rollo', symbol, '1d', 'long', 'PENDING', detected_at, detected_at, 1

@@ -73,12 +73,13 @@ class Tables:
             del self.trades[trade.id]
         assert derived.patterns_known == {p.id for p in derived.patterns} & self.patterns.keys()
         assert derived.trades_known == {t.id for t in derived.trades} & self.trades.keys()
-        for rows, new in (
+        pairs: list[tuple[dict[Any, Any], dict[Any, Any]]] = [
             (self.events, {e.key: e for e in derived.events}),
             (self.statuses, {(s.key, s.range_id, s.status): s for s in derived.statuses}),
             (self.ranges, {(r.range_id, r.confirmed_ts): r for r in derived.ranges}),
             (self.states, {c.ts: c.state for _, c in derived.states}),
-        ):
+        ]
+        for rows, new in pairs:
             assert not rows.keys() & new.keys()
             rows.update(new)
         self.patterns |= {p.id: p for p in derived.patterns}
