@@ -25,6 +25,7 @@ COMMANDS = {
     "cache": ("cache.app", "Build the read models anew."),
     "simulate": ("simulate.simulate", "Make a market that does not exist, with labels for what is in it."),
     "score": ("score.score", "Compare detections with the labels of a simulated market."),
+    "chart": ("chart.chart", "Draw a symbol with its ranges and with every event on its bar."),
     "scan": ("scan.scan", "Show what is setting up right now, once or again and again."),
     "key": ("key.app", "Make, list and revoke API keys."),
     "migrate": ("migrate.migrate", "Bring the database to the newest revision of the schema."),

@@ -99,14 +99,14 @@ def _choice(
 ) -> Choice:
     known = known_timeframe(timeframe) if timeframe else None
     wanted = {s.strip().upper() for part in symbols or () for s in part.split(",") if s.strip()}
-    first_us = _moment("--from", first, timedelta(0)) if first else None
-    before_us = _moment("--to", last, timedelta(days=1)) if last else None
+    first_us = moment("--from", first, timedelta(0)) if first else None
+    before_us = moment("--to", last, timedelta(days=1)) if last else None
     if first_us is not None and before_us is not None and first_us >= before_us:
         ends.stop(f"--from {first} is not before --to {last}", ends.USAGE)
     return Choice(known.name if known else None, wanted or None, first_us, before_us)
 
 
-def _moment(option: str, text: str, of_day: timedelta) -> int:
+def moment(option: str, text: str, of_day: timedelta) -> int:
     """Microseconds since 1970; `of_day` is added to a day without a time."""
     try:
         try:
