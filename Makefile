@@ -10,7 +10,7 @@ COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.1
     --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test check chaos bench lock
+.PHONY: help demo test check chaos bench docs picture lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,14 @@ chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again
 
 bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -P -m bench $(ARGS)
+
+docs: $(INSTALLED) ## Write the references in docs/ anew, from the contracts, the settings and the metrics
+	$(BIN)/rollo contracts streams --out docs/events.md
+	$(BIN)/rollo contracts settings --out docs/configuration.md
+	$(BIN)/rollo contracts metrics --out docs/metrics.md
+
+picture: $(INSTALLED) ## Draw docs/terminal.svg anew, from a demonstration that is run for it
+	@PYTHONPATH=tests $(BIN)/python -P -m support.portrait
 
 lock: ## Write requirements.lock anew from pyproject.toml, and from it the locks of the image
 	rm -rf build/lock

@@ -19,20 +19,31 @@ class Document(StrEnum):
     asyncapi = "asyncapi"
     schema = "schema"
     openapi = "openapi"
+    streams = "streams"
+    settings = "settings"
+    metrics = "metrics"
 
 
 @app.command()
 def contracts(
     document: Annotated[
-        Document, typer.Argument(help="asyncapi: streams. schema: their messages. openapi: HTTP.")
+        Document,
+        typer.Argument(
+            help="JSON: asyncapi (streams), schema (their messages), openapi (HTTP). Markdown, for people:"
+            " streams, settings, metrics."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
 ) -> None:
-    """Print a contract as JSON. Needs no running stack.
+    """Print a contract. Needs no running stack.
 
     Example: rollo contracts asyncapi --out asyncapi.json
     """
-    text = orjson.dumps(_DOCUMENTS[document](), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    made = _DOCUMENTS[document]()
+    if isinstance(made, str):
+        text = made.encode()
+    else:
+        text = orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -47,8 +58,16 @@ def _openapi() -> Any:
     return import_module("api_gateway.app").describe()
 
 
+def _markdown(name: str) -> str:
+    text: str = getattr(import_module("rollotape.reference"), name)()
+    return text
+
+
 _DOCUMENTS: dict[Document, Callable[[], Any]] = {
     Document.asyncapi: asyncapi.document,
     Document.schema: events.json_schemas,
     Document.openapi: _openapi,
+    Document.streams: lambda: _markdown("streams"),
+    Document.settings: lambda: _markdown("settings"),
+    Document.metrics: lambda: _markdown("metrics"),
 }
