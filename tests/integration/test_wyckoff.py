@@ -10,14 +10,23 @@ from typing import Any
 import orjson
 import pytest
 
+from cache_builder.handlers import ApplyUpdates
+from detector.patterns import ApplyPatterns
 from detector.wyckoff import Read
+from rollotape.cache.patterns import PatternModel
+from rollotape.cache.reader import PatternReader
 from rollotape.domain.bars import Rows
 from rollotape.domain.reading import derive
 from rollotape.domain.wyckoff.rules import WYCKOFF_1
 from rollotape.errors import Unavailable
+from rollotape.events import FIELD
+from rollotape.postgres.active import ActivePatterns
+from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.wyckoff import Block, Wyckoff
 from rollotape.settings import Settings
+from rollotape.streams.entries import Entry
 from rollotape.verify import verify
+from support import scans
 from support.applying import Bench, open_bench
 from support.calm import exports
 from support.wyckoff import walk
@@ -327,3 +336,80 @@ async def test_verify_sees_every_kind_of_damage(desk: Desk, damage: str, table: 
     await desk.check()
     await desk.bench.pool.execute(damage)
     assert table in {d.table for d in (await verify(desk.bench.pool, rules=RULES)).differences}
+
+
+@dataclass(slots=True)
+class Board:
+    """What a reader of scans sees of a desk."""
+
+    desk: Desk
+    model: PatternModel
+    updates: ApplyUpdates
+    heard: int = 0
+
+    async def seen(self) -> list[dict[str, Any]]:
+        """Active patterns after the builder has heard what was said, by our clock of today."""
+        said: Any = await self.desk.bench.redis.xrange("updates")
+        entries = [Entry("updates", name.decode(), fields) for name, fields in said]
+        new, self.heard = entries[self.heard :], len(entries)
+        if new:
+            await self.updates.apply(new)
+        await self.model.expire()
+        return scans.items(await PatternReader(self.desk.bench.redis, fresh_s=0.0).snapshot())
+
+
+@pytest.fixture
+async def board(desk: Desk) -> Board:
+    model = PatternModel(ActivePatterns(desk.bench.pool), desk.bench.redis)
+    await model.tend()
+    return Board(desk, model, ApplyUpdates(model, desk.bench.pool))
+
+
+async def first_pattern(desk: Desk, bars: Rows) -> tuple[str, int]:
+    """Its id, and how many bars there are when it is detected."""
+    await desk.apply(told("A", bars))
+    query = "SELECT id::text, confirmed_ts FROM patterns ORDER BY confirmed_ts LIMIT 1"
+    [[pattern, confirmed_ts]] = await desk.bench.rows(query)
+    await _clear(desk)
+    return pattern, int((bars["ts"] <= confirmed_ts).sum())
+
+
+async def test_an_own_pattern_is_active_for_20_bars_however_long_ago_they_were(
+    desk: Desk, board: Board
+) -> None:
+    bars = walk(93)
+    pattern, count = await first_pattern(desk, bars)
+    await desk.apply(told("A", bars[:count]))
+    [shown] = await board.seen()
+    assert (shown["id"], shown["source"]) == (pattern, "rollo")
+    assert {k.endswith("_count") for k in shown["preliminary_events"]} == {True}
+    await desk.apply(told("A", bars[count : count + 19]))
+    assert pattern in {i["id"] for i in await board.seen()}
+    await desk.apply(told("A", bars[count + 19 : count + 20]))
+    assert pattern not in {i["id"] for i in await board.seen()}
+    assert (await desk.facts("pattern."))[pattern]["type"] == "pattern.expired"
+    assert await board.model.reconcile() == 0
+
+
+async def test_an_own_pattern_of_a_symbol_without_bars_ends_with_those_of_its_timeframe(
+    desk: Desk, board: Board
+) -> None:
+    bars = walk(93)
+    pattern, count = await first_pattern(desk, bars)
+    await desk.apply(told("A", bars[:count]))
+    assert [i["id"] for i in await board.seen()] == [pattern]
+    later = bars[:1].copy()
+    for days, active in ((27, True), (29, False)):
+        later["ts"] = bars["ts"][count - 1] + days * 86_400_000_000
+        await desk.apply(told("B", later))
+        assert ([i["id"] for i in await board.seen()] == [pattern]) is active
+    assert await board.model.reconcile() == 0
+
+
+async def test_an_outside_event_may_not_speak_for_us(desk: Desk) -> None:
+    said: dict[str, Any] = {"event": "detected", "source": "rollo", "symbol": "A", "timeframe": "1d"}
+    said |= {"pattern_type": "SPRING", "confidence": 1, "detected_at": "2020-01-01T00:00:00Z"}
+    payload = orjson.dumps(said)
+    entry = Entry("patterns.0", "1790000000000-0", {FIELD: payload})
+    await ApplyPatterns(Patterns(desk.bench.pool), desk.bench.outbox).apply([entry])
+    assert await desk.bench.rows("SELECT fields FROM dead_letters") == [(["source"],)]
