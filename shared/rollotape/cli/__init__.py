@@ -26,6 +26,7 @@ COMMANDS = {
     "simulate": ("simulate.simulate", "Make a market that does not exist, with labels for what is in it."),
     "score": ("score.score", "Compare detections with the labels of a simulated market."),
     "chart": ("chart.chart", "Draw a symbol with its ranges and with every event on its bar."),
+    "backtest": ("backtest.backtest", "Say what the patterns of a rule set earned, and what chance earns."),
     "scan": ("scan.scan", "Show what is setting up right now, once or again and again."),
     "key": ("key.app", "Make, list and revoke API keys."),
     "migrate": ("migrate.migrate", "Bring the database to the newest revision of the schema."),

@@ -1,0 +1,1 @@
+"""Rules over stored histories: what their patterns would have earned, and whether chance earns as much."""

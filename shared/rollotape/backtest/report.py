@@ -1,0 +1,112 @@
+"""What a backtest found, as one document: figures by type, phase, side and sector, and those of chance."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rollotape.backtest.chance import ALL, Chance, Verdict
+from rollotape.backtest.trades import Followed
+from rollotape.domain.performance import Performance, by_test, performance
+from rollotape.domain.wyckoff.rules import Rules
+
+UNKNOWN = "unknown"
+ORDER = ("SPRING", "SOS", "LPS", "UTAD", "SOW", "LPSY")
+
+GROUPINGS: Mapping[str, Callable[[Followed], str]] = {
+    "kind": lambda f: f.pattern.kind,
+    "phase": lambda f: f.pattern.phase,
+    "side": lambda f: f.pattern.side,
+    "sector": lambda f: f.sector or UNKNOWN,
+}
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a backtest was about; times in microseconds since 1970."""
+
+    rules: Rules
+    timeframe: str
+    since_us: int | None
+    before_us: int | None
+    turns: int
+    seed: int
+
+
+@dataclass(slots=True)
+class Found:
+    """Grows symbol by symbol; bars are not kept."""
+
+    symbols: int = 0
+    bars: int = 0
+    unusable: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    followed: list[Followed] = field(default_factory=list)
+
+
+def document(asked: Asked, found: Found, chance: Chance | None) -> dict[str, Any]:
+    """Only what JSON has; a figure that there is none of is null."""
+    groups = {ALL: [_group(ALL, found.followed)]}
+    for name, of in GROUPINGS.items():
+        parts: dict[str, list[Followed]] = {}
+        for one in found.followed:
+            parts.setdefault(of(one), []).append(one)
+        groups[name] = [_group(value, parts[value]) for value in sorted(parts, key=_rank)]
+    return {
+        "rule_set": asked.rules.name,
+        "timeframe": asked.timeframe,
+        "from": moment(asked.since_us),
+        "to": moment(asked.before_us),
+        "symbols": found.symbols,
+        "bars": found.bars,
+        "unusable_rows": found.unusable,
+        "first_bar": moment(found.first_us),
+        "last_bar": moment(found.last_us),
+        "groups": groups,
+        "null": None if chance is None else _null(asked, chance),
+    }
+
+
+def moment(us: int | None) -> str | None:
+    if us is None:
+        return None
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+    return when.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _rank(value: str) -> tuple[int, str]:
+    return (ORDER.index(value), "") if value in ORDER else (len(ORDER) + (value == UNKNOWN), value)
+
+
+def _group(value: str, followed: Sequence[Followed]) -> dict[str, Any]:
+    states = [f.trade.status for f in followed]
+    closed = [c for f in followed if (c := f.closed)]
+    confirmed, unconfirmed = by_test(closed)
+    return {
+        "value": value,
+        "patterns": len(followed),
+        "cancelled": states.count("CANCELLED"),
+        "unfinished": states.count("OPEN") + states.count("PENDING"),
+        **_figures(performance(closed)),
+        "test_confirmed": confirmed and _figures(confirmed),
+        "test_unconfirmed": unconfirmed and _figures(unconfirmed),
+    }
+
+
+def _figures(figures: Performance) -> dict[str, Any]:
+    return {**asdict(figures), "expectancy": figures.expectancy}
+
+
+def _null(asked: Asked, chance: Chance) -> dict[str, Any]:
+    verdicts = chance.verdicts()
+    return {
+        "turns": asked.turns,
+        "seed": asked.seed,
+        "dates": max(0, chance.calendar.count),
+        "kinds": [_judged(name, verdicts[name]) for name in sorted(verdicts, key=_rank)],
+    }
+
+
+def _judged(name: str, verdict: Verdict) -> dict[str, Any]:
+    return {"value": name, **asdict(verdict)}

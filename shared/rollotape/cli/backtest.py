@@ -1,0 +1,211 @@
+"""`rollo backtest`: what a rule set's patterns would have earned on stored bars, and what chance earns."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import orjson
+import typer
+from redis.asyncio import Redis
+
+from rollotape import calendars
+from rollotape.backtest import files
+from rollotape.backtest.report import Asked, Found, document
+from rollotape.backtest.run import Extent, Source, run
+from rollotape.backtest.updates import Updates
+from rollotape.cli import ends
+from rollotape.cli.backtested import in_words, write
+from rollotape.cli.importing import options_of
+from rollotape.cli.meters import Meter
+from rollotape.cli.moments import moment
+from rollotape.domain.wyckoff.derived import derived
+from rollotape.domain.wyckoff.rules import CURRENT, RULE_SETS, Rules
+from rollotape.errors import Refused
+from rollotape.postgres.history import History
+from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.producers import sectors as listings
+from rollotape.producers.csv import CsvFile, Options
+from rollotape.producers.replay import Choice
+from rollotape.settings import Settings
+from rollotape.streams.producer import Producer
+
+TURNS = 200
+FOREVER_US = 2**62
+"""Later than any bar."""
+
+
+def backtest(
+    file: Annotated[
+        list[Path] | None, typer.Option(help="Bars of this CSV file instead of a stack's; repeat for more.")
+    ] = None,
+    rules: Annotated[str, typer.Option(help="Name of the rule set, like wyckoff-1.")] = CURRENT.name,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another value of a parameter; repeat for more."),
+    ] = None,
+    symbols: Annotated[
+        list[str] | None, typer.Option(help="Only these; repeat the option or separate by commas.")
+    ] = None,
+    timeframe: Annotated[str, typer.Option(help="Of the bars.")] = "1d",
+    first: Annotated[
+        str | None, typer.Option("--from", help="Patterns confirmed then or later: 2018-02-05, or a time.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="Bars that start before; of a day without a time, its end.")
+    ] = None,
+    sectors: Annotated[
+        Path | None, typer.Option(help="Which sector each symbol belongs to, instead of what a stack knows.")
+    ] = None,
+    turns: Annotated[
+        int, typer.Option("--null", min=0, max=10_000, help="Turns of the calendar to compare with; 0: none.")
+    ] = TURNS,
+    seed: Annotated[int, typer.Option(help="Of the turns.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write every trade to this CSV file.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the running stack.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Find the patterns of a rule set in bars, follow each as a paper trade, and say what they earned.
+
+    Trades enter at the open after detection and end at the stop, at target 1 or at the 20th close. The
+    table of chance holds the mean R beside that of the same trades at other dates: all entries are turned
+    together around the calendar, so that p says how seldom dates without a meaning earn as much.
+
+    Bars are those that the stack holds, and progress and result go out on its stream of updates as
+    backtest.progress and backtest.result. With --file no stack is needed and nothing is published.
+    Nothing is stored. --set makes a rule set of its own, named like wyckoff-2+st_bars=80.
+
+    Example: rollo backtest --file bars_daily.csv.gz --rules wyckoff-1 --set st_bars=60
+    """
+    if out is not None and not out.parent.is_dir():
+        ends.stop(f"{out}: there is no folder {out.parent}", ends.USAGE)
+    known = options_of(timeframe, None, None, None)
+    since = None if first is None else moment("--from", first)
+    before = None if last is None else moment("--to", last, end_of_day=True)
+    if since is not None and before is not None and since >= before:
+        ends.stop(f"--from {first} is not before --to {last}", ends.USAGE)
+    with ends.refusals():
+        asked = Asked(_rules(rules, change or []), known.timeframe or "1d", since, before, turns, seed)
+        job = Backtest(asked, _named(symbols), None if sectors is None else _sectors(sectors))
+        if file:
+            work = job.of_files([_source(path, known) for path in file])
+        else:
+            work = job.of_stack(ends.stack_of(data))
+    summary, found = ends.run(work, interrupted=lambda: "stopped; nothing is kept of it")
+    if out is not None:
+        write(out, found.followed)
+    typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode() if as_json else in_words(summary))
+
+
+def _rules(name: str, changes: list[str]) -> Rules:
+    by_name = {rules.name: rules for rules in RULE_SETS}
+    if name not in by_name:
+        raise Refused(f"--rules is one of {', '.join(sorted(by_name))}; found {name!r}")
+    values = dict(change.partition("=")[::2] for change in changes)
+    return derived(by_name[name], {name.strip(): value for name, value in values.items()})
+
+
+def _named(symbols: list[str] | None) -> set[str] | None:
+    return {s.strip().upper() for part in symbols or () for s in part.split(",") if s.strip()} or None
+
+
+def _sectors(file: Path) -> Mapping[str, str]:
+    return {told.symbol: told.sector for told in listings.read(file).kept if told.sector is not None}
+
+
+def _source(path: Path, options: Options) -> CsvFile:
+    """The file, with a timeframe only where it has no column that says so."""
+    bare = CsvFile(path, Options())
+    return bare if "timeframe" in bare.layout.at else CsvFile(path, options)
+
+
+Answer = tuple[dict[str, Any], Found]
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """One run of the command."""
+
+    asked: Asked
+    symbols: set[str] | None
+    sectors: Mapping[str, str] | None
+
+    async def of_files(self, sources: list[CsvFile]) -> Answer:
+        sessions = calendars.sessions()
+        choice = Choice(self.asked.timeframe, self.symbols, None, self.asked.before_us)
+        with Meter() as meter:
+            bars = {id(source): meter.file(source.path.name, source.size) for source in sources}
+            market = files.market(
+                sources, choice, sessions, time.time_ns() // 1_000_000, lambda s, *more: bars[id(s)](*more)
+            )
+
+            async def one_by_one() -> Source:
+                for history in market.histories(sessions):
+                    yield history
+
+            extent = Extent(len(market.symbols), market.first_us, market.last_us)
+            return await self._run(extent, one_by_one(), self.sectors or {}, meter, market.tape.unusable)
+
+    async def of_stack(self, settings: Settings) -> Answer:
+        asked = self.asked
+        async with (
+            await open_pool(settings, service="backtest", raw_times=True, size=1) as pool,
+            Redis.from_url(settings.redis_url) as redis,
+        ):
+            before = FOREVER_US if asked.before_us is None else asked.before_us
+            stored = History(pool, asked.timeframe, before)
+            with unavailable("postgres"):
+                found = await stored.symbols(self.symbols)
+            if not found:
+                raise Refused("the stack holds no bar that matches --symbols, --timeframe and --to")
+
+            async def one_by_one() -> Source:
+                for one in found:
+                    with unavailable("postgres"):
+                        bars = await stored.bars(one.symbol)
+                    yield one.symbol, bars
+
+            extent = Extent(len(found), min(s.first_us for s in found), max(s.last_us for s in found))
+            sectors = self.sectors
+            if sectors is None:
+                sectors = {s.symbol: s.sector for s in found if s.sector}
+            updates = Updates(Producer(redis), str(uuid4()), time.monotonic)
+            with Meter() as meter:
+                return await self._told(extent, one_by_one(), sectors, meter, updates)
+
+    async def _told(
+        self, extent: Extent, source: Source, sectors: Mapping[str, str], meter: Meter, updates: Updates
+    ) -> Answer:
+        """Run and publish; a job that fails says so, if it still can."""
+        try:
+            summary, found = await self._run(extent, source, sectors, meter, 0, updates)
+        except Exception:
+            await updates.result("failed", None)
+            raise
+        summary = {"job_id": updates.job_id, **summary}
+        await updates.result("completed", summary)
+        return summary, found
+
+    async def _run(
+        self,
+        extent: Extent,
+        source: Source,
+        sectors: Mapping[str, str],
+        meter: Meter,
+        unusable: int,
+        updates: Updates | None = None,
+    ) -> Answer:
+        done = meter.rows("symbols", extent.symbols)
+
+        async def progress(count: int, symbol: str) -> None:
+            done(count)
+            if updates is not None:
+                await updates.progress(count / extent.symbols, symbol)
+            await asyncio.sleep(0)  # so that Ctrl-C is heard
+
+        found, chance = await run(self.asked, extent, source, sectors, calendars.sessions(), progress)
+        found.unusable = unusable
+        return document(self.asked, found, chance), found

@@ -1,0 +1,162 @@
+"""Figures of closed trades: the worked examples, the edges, and a plain reference in decimals."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from decimal import Decimal, localcontext
+from random import Random
+from statistics import mean, median
+from uuid import UUID
+
+import pytest
+
+from rollotape import calendars
+from rollotape.domain.performance import Closed, Performance, by_test, held, performance, wilson
+from rollotape.domain.trades import realized_r
+from support.bars import MONDAY
+
+
+def closed(earned: Iterable[float], sessions: Iterable[int] = ()) -> list[Closed]:
+    """Trades that ended one after the other."""
+    lasted = iter(sessions)
+    return [Closed(UUID(int=i), r, i, next(lasted, 1)) for i, r in enumerate(earned)]
+
+
+def of(*earned: float) -> Performance:
+    return performance(closed(earned))
+
+
+def test_three_lost_after_two_won() -> None:
+    found = of(3, 2, -1, -1, -1)
+    assert (found.win_rate, found.max_drawdown_r) == (40, 3)
+    assert found.avg_r_multiple == pytest.approx(0.4)
+    assert found.profit_factor == pytest.approx(1.6667, abs=5e-5)
+    assert found.profit_factor_state is None
+    assert found.expectancy == found.avg_r_multiple
+
+
+def test_without_a_loss_there_is_no_factor() -> None:
+    assert (of(2, 1).profit_factor, of(2, 1).profit_factor_state) == (None, "no_losses")
+
+
+def test_without_a_win_the_factor_is_0() -> None:
+    assert (of(-1).profit_factor, of(-1).profit_factor_state) == (0, None)
+
+
+def test_breakeven_is_neither() -> None:
+    found = of(0)
+    assert (found.wins, found.losses, found.breakeven) == (0, 0, 1)
+    assert (found.win_rate, found.win_rate_ex_breakeven, found.profit_factor_state) == (0, None, "no_losses")
+
+
+@pytest.mark.parametrize(
+    ("r", "counts"), [(1e-9, (0, 1, 0)), (-1e-9, (0, 1, 0)), (2e-9, (1, 0, 0)), (-2e-9, (0, 0, 1))]
+)
+def test_breakeven_is_within_a_billionth(r: float, counts: tuple[int, int, int]) -> None:
+    assert (of(r).wins, of(r).breakeven, of(r).losses) == counts
+
+
+def test_a_short_from_100_to_90_with_its_stop_at_105_earned_two() -> None:
+    assert realized_r(100, 105, 90) == 2
+
+
+def test_of_nothing_every_figure_is_null() -> None:
+    found = performance([])
+    assert (found.trade_count, found.profit_factor_state, found.low_sample) == (0, "no_trades", True)
+    said = {"trade_count", "wins", "losses", "breakeven", "low_sample", "profit_factor_state"}
+    assert all(value is None for name, value in asdict(found).items() if name not in said)
+
+
+def test_thirty_trades_are_no_low_sample() -> None:
+    assert of(*[1.0] * 29).low_sample
+    assert not of(*[1.0] * 30).low_sample
+
+
+def test_sqn_needs_two_trades_that_differ() -> None:
+    assert of(1).sqn is None
+    assert of(0.1, 0.1, 0.1).sqn is None
+    assert of(1, -0.5).sqn == pytest.approx(2**0.5 * 0.25 / (1.125**0.5))
+
+
+def test_a_fall_is_measured_from_the_highest_so_far_and_from_0_at_first() -> None:
+    assert of(-1, -1, 5, -1).max_drawdown_r == 2
+    assert of(1, 2).max_drawdown_r == 0
+
+
+def test_the_order_is_that_of_exits_then_that_of_ids_as_bytes() -> None:
+    trades = [
+        Closed(UUID(int=1 << 120), -1.0, 5, 1),
+        Closed(UUID(int=255), 1.0, 5, 1),
+        Closed(UUID(int=0), -1.0, 9, 1),
+    ]
+    assert performance(trades).max_drawdown_r == performance(reversed(trades)).max_drawdown_r == 2
+
+
+def test_the_interval_is_wilsons() -> None:
+    assert wilson(0, 0) is None
+    assert wilson(4, 10) == pytest.approx((16.8180, 68.7326), abs=5e-4)
+    assert wilson(0, 10) == pytest.approx((0.0, 27.7533), abs=5e-4)
+    assert wilson(10, 10) == pytest.approx((72.2467, 100.0), abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("entry", "last", "sessions"),
+    [(0, 0, 0), (0, 1, 1), (0, 7, 5), (4, 7, 1), (5, 7, 1), (7, 15, 5)],
+)
+def test_holding_counts_sessions_after_the_day_of_entry(entry: int, last: int, sessions: int) -> None:
+    """From Monday 2016-01-04; the 18th is a holiday."""
+    assert held(calendars.sessions(), MONDAY + entry, MONDAY + last) == sessions
+
+
+def test_patterns_without_a_test_are_in_neither_part() -> None:
+    flags = [True, True, False, None]
+    trades = [t._replace(test_confirmed=flag) for t, flag in zip(closed([1, 2, -1, 9]), flags, strict=True)]
+    confirmed, unconfirmed = by_test(trades)
+    assert confirmed is not None and unconfirmed is not None
+    assert (confirmed.trade_count, confirmed.avg_r_multiple) == (2, 1.5)
+    assert (unconfirmed.trade_count, unconfirmed.avg_r_multiple) == (1, -1)
+    assert by_test(trades[3:]) == (None, None)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_figures_agree_with_decimals(seed: int) -> None:
+    random = Random(seed)
+    drawn = [random.choice((random.gauss(0, 1.5), -1.0, 0.0, 2.0)) for _ in range(random.randint(1, 80))]
+    lasted = [random.randint(0, 20) for _ in drawn]
+    trades = closed(drawn, lasted)
+    random.shuffle(trades)
+    found = performance(trades)
+    for name, value in reference(drawn).items():
+        got = getattr(found, name)
+        assert (got is None) == (value is None), name
+        assert value is None or got == pytest.approx(float(value), rel=1e-9, abs=1e-9), name
+    assert found.avg_holding_sessions == pytest.approx(mean(lasted))
+    assert found.median_holding_sessions == median(lasted)
+    assert found.win_rate_ci95 is not None and found.win_rate is not None
+    low, high = found.win_rate_ci95
+    assert 0 <= low <= found.win_rate + 1e-9 and found.win_rate - 1e-9 <= high <= 100
+
+
+def reference(earned: Sequence[float]) -> dict[str, Decimal | None]:
+    """The definitions, one after the other, with fifty digits."""
+    with localcontext() as context:
+        context.prec = 50
+        exact, edge = [Decimal(r) for r in earned], Decimal("1e-9")
+        won, lost = [r for r in exact if r > edge], [r for r in exact if r < -edge]
+        count, average = Decimal(len(exact)), sum(exact, Decimal(0)) / len(exact)
+        level = peak = fall = Decimal(0)
+        for r in exact:
+            level += r
+            peak, fall = max(peak, level), max(fall, peak - level)
+        deviation = None
+        if len(exact) > 1:
+            deviation = (sum(((r - average) ** 2 for r in exact), Decimal(0)) / (count - 1)).sqrt()
+        decided = len(won) + len(lost)
+        has_sqn = deviation is not None and deviation >= Decimal("1e-12")
+        return {
+            "win_rate": 100 * len(won) / count,
+            "win_rate_ex_breakeven": 100 * Decimal(len(won)) / decided if decided else None,
+            "profit_factor": sum(won, Decimal(0)) / -sum(lost, Decimal(0)) if lost else None,
+            "avg_r_multiple": average,
+            "max_drawdown_r": fall,
+            "sqn": count.sqrt() * average / deviation if has_sqn and deviation else None,
+        }
