@@ -1,6 +1,7 @@
 """What the pages of docs/ must name (streams, tables, checks, sentences), and references as they are made."""
 
 import ast
+import csv
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from rollotape import reference
+from rollotape.cli import COMMANDS
 from rollotape.events import STREAMS
+from rollotape.producers.companies import STOCKS
 from support import documents
 from support.documents import ROOT
 
@@ -137,3 +140,17 @@ def sentences() -> list[str]:
                 parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
                 found.append("".join(map(str, parts)))
     return found
+
+
+def test_every_command_is_explained() -> None:
+    shown = documents.inline_code(ROOT / "docs" / "commands.md")
+    for name in COMMANDS:
+        assert any(code.split()[:2] == ["rollo", name] for code in shown), f"not in commands.md: rollo {name}"
+
+
+def test_counts_in_the_text_are_those_of_the_code() -> None:
+    readme, strength = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/strength.md"))
+    assert f"The {len(STOCKS)} companies do not exist" in readme
+    with (ROOT / "shared" / "rollotape" / "seed" / "sectors.csv").open(encoding="utf-8") as file:
+        stocks = [row for row in csv.DictReader(file) if row["kind"] == "stock"]
+    assert f"{len(stocks)} stocks, the benchmarks" in strength
