@@ -1,7 +1,8 @@
 """Every command that a document shows is run, its output is compared, and every link leads somewhere.
 
 Commands stand in fences named `console`, behind `$ ` (and `> ` where they go on). All documents are read on
-one stack, each by a reader in a folder of his own. ROLLO_TEST_DOCS=write puts what was printed into them.
+one stack, each by a reader in a folder of his own. ROLLO_TEST_DOCS=write puts what was printed into them; the
+README then gets the real market data that it shows, where they are (`shared_data`).
 """
 
 import os
@@ -60,10 +61,12 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
-def reader(stack: Stack) -> Iterator[Reader]:
+def reader(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Reader]:
     """Begins in an empty folder but for the files that documents name."""
     with folders.open_folder() as folder:
         market_files.write_all(folder)
+        if WRITE and "README.md" in request.node.name:
+            market_files.put_real(folder, request.getfixturevalue("shared_data"))
         yield Reader(folder, gateway=stack.found.gateway_url, data=stack.data)
 
 

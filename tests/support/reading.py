@@ -13,7 +13,8 @@ from support.documents import Command
 
 ADDRESS = "http://127.0.0.1:8080"
 """Of the gateway, as documents write it; the test's own is elsewhere."""
-WITHIN_S = 180.0
+WITHIN_S = 420.0
+"""Real market data on a busy machine."""
 ENDLESS = re.compile(r"curl -N |--watch|^rollo top$|^rollo bridge$")
 """They go on until Ctrl-C; it is pressed after so many seconds."""
 LOOKED_AT_S = 4.0
