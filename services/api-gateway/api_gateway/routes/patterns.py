@@ -26,6 +26,7 @@ from api_gateway.before import Raw, Said
 from api_gateway.dependencies import Servers
 from api_gateway.paths import not_found
 from rollotape import patterns
+from rollotape.cache.items import preliminary
 from rollotape.domain.scan import SORTS, Filters
 from rollotape.errors import Unavailable, Unprocessable
 from rollotape.facts import instant
@@ -271,7 +272,7 @@ async def get_pattern(request: Request, pattern_id: PatternPath, servers: Server
     row: Any = found.pattern
     prices = {name: None if row[name] is None else float(row[name]) for name in ("entry", "stop")}
     targets = [float(row[name]) for name in ("target_1", "target_2") if row[name] is not None]
-    counts = ("vsa_events", "vsa_events_classic", "preliminary_events")
+    counts = ("vsa_events", "vsa_events_classic")
     said = {
         "id": str(row["id"]),
         **{name: row[name] for name in _PLAIN},
@@ -279,6 +280,7 @@ async def get_pattern(request: Request, pattern_id: PatternPath, servers: Server
         **prices,
         "targets": targets or None,
         **{name: None if row[name] is None else orjson.loads(row[name]) for name in counts},
+        "preliminary_events": preliminary(row["preliminary_events"]),
         "events": [dict(event) for event in found.events],
         "range": None,
         "trade": None,

@@ -25,7 +25,8 @@ log = structlog.get_logger()
 
 _DECLARED = openapi.failing(422, 503) | {
     200: {
-        "description": "Events `pattern.detected`, `pattern.updated`, `pattern.expired` and `gap`, for ever",
+        "description": "Events `pattern.detected`, `pattern.updated`, `pattern.expired`, `pattern.retracted` "
+        "and `gap`, for ever",
         "headers": openapi.headers(),
         "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
