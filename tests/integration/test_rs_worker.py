@@ -68,6 +68,13 @@ async def assert_verified(bench: Bench) -> None:
     assert report.dates_pending == 0
 
 
+async def test_a_new_database_owes_its_mapping_before_the_first_bar(scoring: Scoring) -> None:
+    assert (await verify(scoring.bench.pool)).differences == []
+    await scoring.settle()
+    await assert_verified(scoring.bench)
+    assert await scoring.bench.pool.fetchval("SELECT count(*) FROM sector_mapping") > 100
+
+
 async def test_bars_become_scores_a_mapping_and_one_fact_per_date(scoring: Scoring) -> None:
     made = walk()
     await scoring.sectors(OF)
@@ -102,11 +109,12 @@ async def test_a_turn_with_nothing_to_do_does_nothing(scoring: Scoring) -> None:
 
 
 async def test_marks_of_other_timeframes_are_taken_away(scoring: Scoring) -> None:
+    await scoring.settle()  # the mapping of a new database
     said = orjson.loads(bar("AA", date(2024, 1, 2), 10.0))
     await scoring.bars([orjson.dumps(said | {"timeframe": "1h", "ts": "2024-01-02T15:30:00Z"})])
     assert not await scoring.score.once()
     assert await scoring.bench.rows("SELECT count(*) FROM dirty_symbols") == [(0,)]
-    assert await scoring.bench.rows("SELECT count(*) FROM rs_dates") == [(0,)]
+    assert await scoring.bench.rows("SELECT count(*) FROM rs_dates WHERE as_of < 'infinity'") == [(0,)]
 
 
 @pytest.mark.parametrize("seed", range(4))

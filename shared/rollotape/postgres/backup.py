@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 NOT_KEPT = ("alembic_version", "leases", "replicas", "stream_floors")
 """What speaks of running processes, or of one Redis; the revision is in the manifest."""
-OWN = ("installation", "sectors")
-"""Tables that a new installation has rows in."""
+OWN = ("installation", "sectors", "sector_mapping", "rs_dates", "dirty_dates")
+"""Tables that an installation has rows in before its first bar: listed stocks, and the mapping of them."""
 SERVICES = ("detector", "rs-worker", "cache-builder", "api-gateway")
 ALIVE_S = 30
 CHUNK_BYTES = 1 << 18

@@ -73,3 +73,7 @@ COMMENT ON COLUMN sector_mapping.updated_at IS 'When this row last changed.';
 -- What was stored before there were scores is due now.
 INSERT INTO dirty_symbols (symbol, timeframe, first_ts, last_ts)
 SELECT symbol, '1d', '-infinity', 'infinity' FROM symbol_state;
+
+-- The mapping is due as well: it lists the stocks that a table knows, before the first bar.
+INSERT INTO rs_dates (as_of, version) VALUES ('infinity', 0);
+INSERT INTO dirty_dates (as_of) VALUES ('infinity');
