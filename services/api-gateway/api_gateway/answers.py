@@ -70,6 +70,73 @@ class VsaAnswer(DataAnswer):
     bars: JudgedBars
 
 
+class WyckoffItem(Shape):
+    rule_set: str
+    side: Literal["accumulation", "distribution"]
+    range_id: UUID | None = Field(description="Null for a PS or PSY that no climax has confirmed.")
+    kind: str
+    event_ts: datetime = Field(description="START of the bar that the event describes.")
+    confirmed_ts: datetime = Field(description="START of the bar at which it became knowable.")
+    knowable_at: datetime = Field(description="When that bar was complete.")
+    price: float = Field(description="The extreme of the bar described; of SOS and SOW its close.")
+    confidence: float = Field(ge=0, le=1)
+    terms: dict[str, float] = Field(description="What the confidence is made of, 0 to 1 each.")
+    status: Literal["confirmed", "expired", "superseded", "test_passed"] | None
+    status_since: datetime | None = Field(description="When that was known.")
+
+
+class ReachedPhase(Shape):
+    phase: Literal["A", "B", "C", "D", "E"]
+    since: datetime = Field(description="START of the bar at which that was known.")
+
+
+class RangeItem(Shape):
+    rule_set: str
+    side: Literal["accumulation", "distribution"]
+    range_id: UUID
+    status: Literal["open", "completed", "failed", "expired", "abandoned"]
+    phase: Literal["A", "B", "C", "D", "E"]
+    phases: list[ReachedPhase]
+    support: float | None
+    resistance: float | None
+    unit: float = Field(description="U in natural logarithms.")
+    opened_ts: datetime = Field(description="Its first climax.")
+    climax_ts: datetime = Field(description="Its climax now.")
+    confirmed_ts: datetime = Field(description="START of the bar that changed it last.")
+    knowable_at: datetime
+
+
+class MarkedPattern(Shape):
+    id: UUID
+    source: str
+    rule_set: str | None
+    side: Literal["accumulation", "distribution"] | None
+    range_id: UUID | None
+    pattern_type: str
+    phase: Literal["A", "B", "C", "D", "E"] | None
+    status: Literal["active", "expired"]
+    confidence: float = Field(ge=0, le=1)
+    entry: float | None
+    stop: float | None
+    targets: list[float | None]
+    planned_r: float | None
+    test_confirmed: bool | None
+    event_ts: datetime | None = Field(description="Null for patterns of other systems.")
+    confirmed_ts: datetime | None = Field(description="Null for patterns of other systems.")
+    detected_at: datetime
+    confirmed_at: datetime | None
+    expires_at: datetime
+
+
+class MarkersAnswer(DataAnswer):
+    symbol: str
+    timeframe: str
+    events: list[WyckoffItem]
+    patterns: list[MarkedPattern]
+    ranges: list[RangeItem]
+    vsa: list[VsaItem]
+
+
 class VsaCounts(Shape):
     no_demand: int
     no_supply: int

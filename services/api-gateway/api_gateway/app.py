@@ -13,7 +13,7 @@ from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.before import BeforeRouting
 from api_gateway.envelope import Envelope
-from api_gateway.routes import bars, operations, patterns, stream, strength, symbols, vsa
+from api_gateway.routes import bars, markers, operations, patterns, stream, strength, symbols, vsa
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
 
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> Gateway:
     for prefix, tag in _PREFIXES.items():
         bars.add_to(app, prefix, tag)
         vsa.add_to(app, prefix, tag)
+        markers.add_to(app, prefix, tag)
         strength.add_to(app, prefix, tag)
         patterns.add_to(app, prefix, tag)
         stream.add_to(app, prefix, tag)

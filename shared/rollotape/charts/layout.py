@@ -222,7 +222,8 @@ def _dates(content: Content, frame: Frame) -> Iterator[tuple[float, str]]:
         group = f"{when:%Y-%m}" if content.is_daily else f"{when:%Y-%m-%d}"
         text = f"{when:%Y-%m-%d}" if content.is_daily else f"{when:%m-%d %H:%M}"
         x = frame.x(at)
-        fits = x - last >= DATE_EVERY and x < frame.width - RIGHT - DATE_EVERY / 2
+        inside = DATE_EVERY / 3 <= x <= frame.width - RIGHT - DATE_EVERY / 3
+        fits = inside and x - last >= DATE_EVERY
         if fits and (group != before or x - last >= 2 * DATE_EVERY):
             yield x, text
             last = x

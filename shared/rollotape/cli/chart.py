@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import numpy as np
 import typer
@@ -202,18 +203,19 @@ async def _of_stack(settings: Settings, wanted: Wanted) -> Content:
 def _facts(wanted: Wanted, found: Sequence[markers.Marker]) -> Iterator[Fact]:
     """Events, ranges and statuses as the fold says them."""
     for m in found:
-        about = (wanted.symbol, wanted.timeframe, m["rule_set"], m.get("side"))
+        of = m.get("range_id")
+        about = (wanted.symbol, wanted.timeframe, m["rule_set"], m.get("side"), of and UUID(of))
         if m["type"] == "event":
             times = (_us(m["event_ts"]), _us(m["confirmed_ts"]), _us(m["knowable_at"]))
             terms = tuple(m["terms"].items())
-            yield facts.Event(*about, m["range_id"], m["kind"], *times, m["price"], m["confidence"], terms)  # type: ignore[arg-type]
+            yield facts.Event(*about, m["kind"], *times, m["price"], m["confidence"], terms)  # type: ignore[arg-type]
             if m["status"]:
                 yield facts.Status(
-                    *about, m["range_id"], m["kind"], times[0], m["status"], times[1], times[2]  # type: ignore[arg-type]
+                    *about, m["kind"], times[0], m["status"], times[1], times[2]  # type: ignore[arg-type]
                 )
         elif m["type"] == "range":
             yield facts.Range(
-                *about, m["range_id"], _us(m["opened_ts"]), _us(m["climax_ts"]), _us(m["confirmed_ts"]),  # type: ignore[arg-type]
+                *about, _us(m["opened_ts"]), _us(m["climax_ts"]), _us(m["confirmed_ts"]),  # type: ignore[arg-type]
                 _us(m["knowable_at"]), m["status"], m["phase"], tuple((p, at) for p, at in m["phases"]),
                 m["support"], m["resistance"], m["unit"],
             )  # fmt: skip

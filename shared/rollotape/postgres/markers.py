@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # generic in the stubs only
     from rollotape.postgres.market import Connection
 
 _SQL = queries("markers")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TYPES = ("event", "pattern", "range", "vsa")
 """In the order in which those of one bar come."""
@@ -65,6 +66,11 @@ async def markers(connection: "Connection", asked: Markers, limit: int | None) -
         ]
     ordered = merge(*found, key=lambda m: (m["t"], m["type"], m["tie"]))
     return Found(list(islice(ordered, limit)), about["as_of"], about["stale"])
+
+
+def instant(us: int) -> datetime:
+    """The time that JSON within a row says in microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=us)
 
 
 def _marker(name: str, row: Any) -> Marker:

@@ -6,7 +6,7 @@ SELECT (SELECT max(end_ts) FROM bars WHERE symbol = $1 AND timeframe = $2 AND ts
 
 -- name: event
 -- A status counts when it was known at the end of the window. A PS belongs to the range that its status names.
-SELECT e.event_ts AS t, k.tie, e.rule_set, e.side, coalesce(e.range_id, s.range_id) AS range_id, e.kind, e.event_ts,
+SELECT e.event_ts AS t, k.tie, e.rule_set, e.side, coalesce(e.range_id, s.range_id)::text AS range_id, e.kind, e.event_ts,
        e.confirmed_ts, e.knowable_at, e.price, e.confidence, e.terms, s.status, s.knowable_at AS status_since
 FROM wyckoff_events e
 CROSS JOIN LATERAL (SELECT concat_ws('|', e.rule_set, e.side, e.kind, e.range_id) COLLATE "C" AS tie) k
@@ -23,7 +23,7 @@ ORDER BY e.event_ts, k.tie LIMIT $8;
 
 -- name: range
 -- Ranges that reach into the window, each as it stood at its end.
-SELECT r.opened_ts AS t, r.range_id::text COLLATE "C" AS tie, r.rule_set, r.side, r.range_id, r.status, r.phase, r.phases,
+SELECT r.opened_ts AS t, r.range_id::text COLLATE "C" AS tie, r.rule_set, r.side, r.range_id::text AS range_id, r.status, r.phase, r.phases,
        r.support, r.resistance, r.unit, r.opened_ts, r.climax_ts, r.confirmed_ts, r.knowable_at
 FROM (
     SELECT DISTINCT ON (range_id) * FROM wyckoff_ranges
@@ -36,7 +36,7 @@ ORDER BY t, tie LIMIT $8;
 
 -- name: pattern
 -- As they stand now; confirmed_at says since when a test counts.
-SELECT m.t, p.id::text COLLATE "C" AS tie, p.id, p.source, p.rule_set, p.side, p.range_id, p.pattern_type, p.phase, p.status,
+SELECT m.t, p.id::text COLLATE "C" AS tie, p.id::text AS id, p.source, p.rule_set, p.side, p.range_id::text AS range_id, p.pattern_type, p.phase, p.status,
        p.confidence, p.entry::float8 AS entry, p.stop::float8 AS stop, p.target_1::float8 AS target_1,
        p.target_2::float8 AS target_2, p.planned_r, p.test_confirmed, p.event_ts, p.confirmed_ts, p.detected_at,
        p.confirmed_at, p.expires_at
