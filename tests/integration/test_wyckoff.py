@@ -20,6 +20,7 @@ from rollotape.domain.reading import derive
 from rollotape.domain.wyckoff.rules import WYCKOFF_1
 from rollotape.errors import Unavailable
 from rollotape.events import FIELD
+from rollotape.postgres import migrate
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.wyckoff import Block, Wyckoff
@@ -413,3 +414,19 @@ async def test_an_outside_event_may_not_speak_for_us(desk: Desk) -> None:
     entry = Entry("patterns.0", "1790000000000-0", {FIELD: payload})
     await ApplyPatterns(Patterns(desk.bench.pool), desk.bench.outbox).apply([entry])
     assert await desk.bench.rows("SELECT fields FROM dead_letters") == [(["source"],)]
+
+
+async def test_an_older_installation_is_read_once_it_is_migrated_and_forgets_it_on_the_way_back(
+    desk: Desk, settings: Settings
+) -> None:
+    await desk.apply(told("A", walk(93)))
+    expected = await desk.stored()
+    assert migrate.downgrade(settings.database_url, to="0005_keys").applied == ("0006_wyckoff",)
+    async with open_bench(settings) as older:
+        assert await older.rows("SELECT count(*) FROM patterns") == [(0,)]
+    migrate.upgrade(settings.database_url, 16)
+    async with open_bench(settings) as bench:
+        migrated = Desk(bench, reader(bench), settings)
+        assert await migrated.read.once()
+        assert await migrated.stored() == expected
+        await migrated.check()
