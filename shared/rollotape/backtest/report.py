@@ -100,10 +100,12 @@ def _figures(figures: Performance) -> dict[str, Any]:
 
 def _null(asked: Asked, chance: Chance) -> dict[str, Any]:
     verdicts = chance.verdicts()
+    smallest = [v.p for name, v in verdicts.items() if name != ALL]
     return {
         "turns": asked.turns,
         "seed": asked.seed,
         "dates": max(0, chance.calendar.count),
+        "any_p": min(1.0, len(smallest) * min(smallest)) if smallest else None,
         "kinds": [_judged(name, verdicts[name]) for name in sorted(verdicts, key=_rank)],
     }
 

@@ -71,7 +71,9 @@ def _chance(null: Document) -> list[str]:
         f"chance: all entries turned together around {null['dates']:,} dates, {null['turns']:,} times"
         f" (seed {null['seed']})"
     )
-    return [said, *_table(_NULL_HEADS, rows)]
+    types = len(rows) - 1
+    any_p = f"the smallest p of {types} types, times {types} for having been chosen: {null['any_p']:.3f}"
+    return [said, *_table(_NULL_HEADS, rows), any_p]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
