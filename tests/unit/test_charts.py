@@ -219,6 +219,13 @@ def test_a_phase_without_room_for_its_letter_is_left_out() -> None:
     assert [name for name, *_ in Layout(replace(base, boxes=[box])).phases] == ["B", "C"]
 
 
+def test_of_phases_that_were_reached_before_the_picture_begins_the_last_is_shown() -> None:
+    base = crowded(60)
+    box = Box(0, 59, 95, 105, "accumulation", "open", (("A", 0), ("B", 0), ("C", 0), ("D", 30)))
+
+    assert [name for name, *_ in Layout(replace(base, boxes=[box])).phases] == ["C", "D"]
+
+
 def test_a_range_is_cut_where_the_picture_ends() -> None:
     base = crowded(60)
     layout = Layout(replace(base, boxes=[Box(0, 59, 1.0, 9_000.0, "accumulation", "open", (("A", 0),))]))

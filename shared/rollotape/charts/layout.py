@@ -8,7 +8,7 @@ from math import ceil, floor, log, log10
 
 from rollotape.charts.content import Bar, Box, Content, Mark
 
-LETTER_WIDTH, LETTER_HEIGHT = 6.8, 11.0
+LETTER_WIDTH, LETTER_HEIGHT = 8.6, 11.0
 """Of a letter in the size in which events are written."""
 SMALL = 0.72
 """Size of everything else."""
@@ -202,8 +202,8 @@ def _tip(mark: Mark, bars: Sequence[Bar], frame: Frame, spot: Rect) -> tuple[flo
 
 
 def _phases(box: Box, frame: Frame) -> Iterator[tuple[str, Rect, Box]]:
-    """Inside the edge opposite to where its events are: a letter between its bar and the next one's."""
-    ends = [*(at for _, at in box.phases[1:]), box.last]
+    """Under the upper edge: a letter between the bar of its phase and that of the next one."""
+    ends = [*(at - 1 for _, at in box.phases[1:]), box.last]
     width, height = size("A", SMALL)
     edge = frame.y(min(max(box.high, frame.lowest), frame.highest))
     for (name, at), end in zip(box.phases, ends, strict=True):

@@ -84,7 +84,7 @@ def chart(
         with ends.refusals():
             shown = of_file(file, wanted)
     else:
-        shown = ends.run(_of_stack(ends.database_of(data), wanted))
+        shown = ends.run(of_stack(ends.database_of(data), wanted))
     if not vsa:
         shown = Content(shown.title, shown.is_daily, shown.bars, shown.marks, shown.boxes, ())
     try:
@@ -172,7 +172,13 @@ def _vsa(rows: Rows, daily: bool) -> Iterator[Vsa]:
                 yield Vsa(rule_set.name, found.rule.kind, str(found.rule.direction), described, ts[at])
 
 
-async def _of_stack(settings: Settings, wanted: Wanted) -> Content:
+async def of_stack(settings: Settings, wanted: Wanted) -> Content:
+    """Bars and markers as they are stored.
+
+    Raises:
+        Refused: there are no such bars.
+        Unavailable: PostgreSQL is away.
+    """
     first = _ALWAYS if wanted.first is None else _EPOCH + wanted.first * _US
     last = _FOREVER if wanted.before is None else _EPOCH + (wanted.before - 1) * _US
     asked = market.Bars([wanted.symbol], wanted.timeframe, first, last, newest_first=True)
