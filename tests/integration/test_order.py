@@ -53,6 +53,8 @@ async def test_every_order_of_a_feed_ends_in_the_same_bytes(
     told = pattern_feeds.told(history, Random(SEED), lives=LIVES)
     undisturbed = await _undisturbed(servers, template, history, told)
     assert undisturbed.exports["rs_scores"].count(",t\n") > 50
+    assert undisturbed.exports["wyckoff_events"].count("\n") > 20
+    assert undisturbed.exports["signals"].count("\n") > 5
     for name, reorder in feeds.ORDERS.items():
         rng = Random(f"{SEED} {name}")
         sent = reorder(history, rng)

@@ -47,6 +47,11 @@ async def run(stage: Stage) -> AsyncIterator[Figure]:
         "until every event, pattern and trade is stored and said, one detector",
     )  # fmt: skip
     yield Figure.middle("detector.wyckoff_speed_ratio", ratios, "with Wyckoff / VSA alone, within a round")
+    known = [(o.cpu_s, w.cpu_s) for o, w in zip(off, on, strict=True) if o.cpu_s and w.cpu_s]
+    if known:
+        shares = [alone / both for alone, both in known]
+        meaning = "processor time of the detector: VSA alone / with Wyckoff"
+        yield Figure.middle("detector.wyckoff_cpu_ratio", shares, meaning)
 
 
 def _time_for_another(began: float, runs: list[Run]) -> bool:
