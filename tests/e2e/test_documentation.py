@@ -101,6 +101,9 @@ def test_every_fence_says_what_is_in_it(path: Path) -> None:
         if block.language not in RUN:
             said = [line for line in block.lines if _A_COMMAND.match(line)]
             assert not said, f"{path.name}:{block.line}: a command that nothing runs: {said[0]}"
+    for line in documents.prose(path).splitlines():
+        hidden = "<pre" in line or (line.startswith("    ") and _A_COMMAND.match(line.strip()))
+        assert not hidden, f"{path.name}: a command outside of a fence: {line}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
+FENCE = re.compile(r"^ *(`{3,}|~{3,})(.*)$")
+"""However far it stands in, as in lists."""
 PROMPT, CONTINUED, LEFT_OUT = "$ ", "> ", "…"
 _HEADING = re.compile(r"^#{1,6} +(.+?) *#*$")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\]\(([^)\s]+)(?: \"[^\"]*\")?\)")
@@ -41,17 +42,18 @@ def documents() -> list[Path]:
 
 def blocks(path: Path) -> Iterator[Block]:
     """Every fence of a document."""
-    language, opened, mark = "", 0, ""
+    language, opened, mark, margin = "", 0, "", ""
     content: list[str] = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         fence = FENCE.match(line)
         if not mark and fence:
             mark, language, opened, content = fence[1], fence[2].strip(), number, []
+            margin = line[: len(line) - len(line.lstrip())]
         elif mark and fence and fence[1].startswith(mark) and not fence[2].strip():
             yield Block(language, opened + 1, tuple(content))
             mark = ""
         elif mark:
-            content.append(line)
+            content.append(line.removeprefix(margin))
     assert not mark, f"{path}:{opened}: a fence that is never closed"
 
 

@@ -66,3 +66,10 @@ def test_links_are_those_of_the_prose(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("[a](b.md#c) `[no](x)` ![p](p.svg)\n\n```text\n[no](y)\n```\n")
     assert documents.links(page) == ["b.md#c", "p.svg"]
+
+
+def test_a_fence_in_a_list_stands_in(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("- so:\n\n      ```console\n      $ rollo verify\n      told\n      ```\n")
+    [found] = documents.blocks(page)
+    assert found == Block("console", 4, ("$ rollo verify", "told"))
