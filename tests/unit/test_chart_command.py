@@ -1,6 +1,7 @@
 """`rollo chart --file` as a person runs it, without a stack."""
 
 import gzip
+import json
 import shlex
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def test_a_file_becomes_a_picture_with_its_events(file: Path, symbol: str, tmp_p
     assert said.startswith("250 bars, ")
     shown = of_file(file, Wanted(symbol, "1d", None, None))
     assert f"{len(shown.marks)} events" in said
+
+
+def test_a_script_hears_what_is_in_the_picture(file: Path, symbol: str, tmp_path: Path) -> None:
+    out = tmp_path / "chart.svg"
+
+    said = json.loads(rollo("chart", symbol, "--file", file, "--out", out, "--json").stdout)
+
+    shown = of_file(file, Wanted(symbol, "1d", None, None))
+    assert (said["file"], said["bars"]) == (str(out), 250)
+    assert [event["kind"] for event in said["events"]] == [mark.text for mark in shown.marks]
+    assert [box["phase"] for box in said["ranges"]] == [box.phases[-1][0] for box in shown.boxes]
 
 
 def test_whole_schematics_are_marked(file: Path, symbol: str) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 import typer
 
 from rollotape import calendars
@@ -33,6 +34,7 @@ from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers import replay
 from rollotape.producers.csv import CsvFile
 from rollotape.settings import Settings
+from rollotape.simulation.files import text_of
 
 USUAL_BARS, MOST_BARS = 250, 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,6 +68,7 @@ def chart(
     ] = None,
     vsa: Annotated[bool, typer.Option(help="Volume-spread events, too, in small letters.")] = True,
     data: Annotated[Path | None, typer.Option(help="Directory of the running stack.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is in the picture as JSON.")] = False,
 ) -> None:
     """Draw bars, volume and ranges with their phases, and write every Wyckoff event on its bar.
 
@@ -91,8 +94,30 @@ def chart(
         drawing.draw(Layout(shown), out)
     except OSError as error:
         ends.stop(f"{out}: {error.strerror or error}", ends.FAILURE)
+    if as_json:
+        typer.echo(orjson.dumps(_summary(shown, out), option=orjson.OPT_INDENT_2).decode())
+        return
     count, marks, boxes = len(shown.bars), len(shown.marks), len(shown.boxes)
     typer.echo(f"{count:,} bars, {marks} events, {boxes} ranges in {out}", err=True)
+
+
+def _summary(shown: Content, out: Path) -> dict[str, Any]:
+    """The letters with the starts of their bars, and the boxes."""
+    starts = [text_of(bar.ts) for bar in shown.bars]
+    return {
+        "file": str(out),
+        "title": shown.title,
+        "bars": len(starts),
+        "from": starts[0],
+        "to": starts[-1],
+        "events": [{"kind": m.text, "side": m.side, "event_ts": starts[m.at]} for m in shown.marks],
+        "ranges": [
+            {"side": b.side, "status": b.status, "from": starts[b.first], "to": starts[b.last],
+             "low": b.low, "high": b.high, "phase": b.phases[-1][0]}
+            for b in shown.boxes
+        ],
+        "vsa": len(shown.dots),
+    }  # fmt: skip
 
 
 def _wanted(symbol: str, timeframe: str, first: str | None, last: str | None) -> Wanted:
