@@ -287,7 +287,8 @@ def test_the_commands_of_the_documentation_work(
     """Those that need no stack; the others are those of every import and export."""
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "simulation.md").read_text("utf-8")
-    lines = re.findall(r"^\$ (rollo .+)$", text, re.MULTILINE) + re.findall(r"`(rollo score --seed .+?)`", text)
+    lines = re.findall(r"^\$ (rollo .+)$", text, re.MULTILINE)
+    lines += re.findall(r"`(rollo score --seed .+?)`", text)
     assert len(lines) == 5
     for line in lines:
         _, command, *rest = shlex.split(line)

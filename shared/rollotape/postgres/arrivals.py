@@ -24,7 +24,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """How many keys have bars that are still to be read, as of when, and whether anybody is there to do it."""
+    """How many keys have bars still to be read, as of when, and whether anybody is there to do it."""
 
     keys: int
     now: datetime
