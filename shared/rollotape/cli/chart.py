@@ -74,7 +74,7 @@ def chart(
 
     The picture shows what was known at its last bar: with an earlier --to it is the one of that day.
     Accumulation is blue, distribution brown; events that lost their standing are grey and in brackets.
-    Prices are logarithmic. It needs matplotlib: pip install 'rollotape[charts]'.
+    Prices are logarithmic. It needs matplotlib: pip install 'rollotape\\[charts]'.
 
     Example: rollo chart AAPL --from 2016-01-04 --to 2016-12-30 --out aapl.png
     """
