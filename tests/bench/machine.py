@@ -30,6 +30,11 @@ def peak_bytes(pid: int) -> int | None:
     return next((int(words[0]) * 1024 for words in _lines(f"/proc/{pid}/status", "VmHWM")), None)
 
 
+def held_bytes(pid: int) -> int | None:
+    """The memory that a process holds now; None where the system does not tell."""
+    return next((int(words[0]) * 1024 for words in _lines(f"/proc/{pid}/status", "VmRSS")), None)
+
+
 def _processor() -> str:
     names = (" ".join(words) for words in _lines("/proc/cpuinfo", "model name"))
     return next(names, platform.processor() or "unknown")
