@@ -352,7 +352,8 @@ def _sound(decoded: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         try:
             values[name] = _field(name).validate_json(_dumps(decoded[name]))
         except ValidationError as error:
-            reason = error.errors(include_url=False, include_context=False)[0]["msg"]
+            said = error.errors(include_url=False, include_context=False)[0]["msg"]
+            reason = said.removeprefix("Value error, ")  # Pydantic's words before ours
             found.append(Fault(name, f"{reason}, got {domain.short(decoded[name])}"))
     return values, sorted(found)
 

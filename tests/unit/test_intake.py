@@ -128,6 +128,12 @@ def test_there_are_twenty_poisons() -> None:
     assert len(POISON) == 20
 
 
+def test_a_date_of_another_shape_is_refused_in_our_words() -> None:
+    said = "must be an RFC 3339 time such as 2018-02-07T00:00:00Z, got '31/12/2022'"
+    payload = text(BAR | {"ts": "31/12/2022"})
+    assert refusals(payload, LATER_MS, calendars.sessions) == [Fault("ts", said)]
+
+
 @pytest.mark.parametrize("name", POISON)
 def test_poison_is_refused_with_its_reason_and_its_bytes(name: str) -> None:
     payload, expected = POISON[name]
