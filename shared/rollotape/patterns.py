@@ -6,20 +6,16 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import orjson
-from pydantic import ValidationError
-from pydantic_core import from_json
-
 from rollotape.domain import bars, patterns
-from rollotape.domain.bars import EARLY_US
+from rollotape.domain.ids import OWN_VERSION, is_own
 from rollotape.domain.patterns import PatternFact
 from rollotape.domain.reading import SOURCE
 from rollotape.errors import Fault, Unprocessable
-from rollotape.events import MAX_PAYLOAD_BYTES, PatternEvent
+from rollotape.events import PatternEvent
+from rollotape.payloads import early_faults, key_faults, microseconds, nul_faults, one_object, validated
 
 _MONEY = ("entry", "stop", "target_1", "target_2")
 _TIMES = ("detected_at", "confirmed_at", "expires_at")
-_US = 1_000_000
 
 
 def read(payload: bytes | None, arrived_ms: int) -> PatternFact:
@@ -28,62 +24,31 @@ def read(payload: bytes | None, arrived_ms: int) -> PatternFact:
     Raises:
         Unprocessable: with every field and reason.
     """
-    if payload is None:
-        raise Unprocessable([Fault("json", "the entry has no field named json")])
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise Unprocessable([Fault("json", f"{len(payload)} bytes, at most {MAX_PAYLOAD_BYTES}")])
-    try:
-        said = from_json(payload)
-    except ValueError as error:
-        raise Unprocessable([Fault("json", f"not JSON: {error}")]) from None
-    if not isinstance(said, dict):
-        raise Unprocessable([Fault("json", f"must be one object, got {type(said).__name__}")])
-    event = _validated(said if "event" in said and "data" not in said else adapt(said))
+    said = one_object(payload)
+    event = validated(PatternEvent, said if "event" in said and "data" not in said else adapt(said))
     faults = _value_faults(event, arrived_ms)
     if faults:
         raise Unprocessable(faults)
     return _fact(event)
 
 
-def _validated(said: Mapping[str, Any]) -> PatternEvent:
-    try:
-        return PatternEvent.model_validate_json(orjson.dumps(said, default=str))
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False)
-        faults = [
-            Fault(".".join(map(str, e["loc"]))[:60] or "json", f"{e['msg']}, got {bars.short(e['input'])}")
-            for e in wrong
-        ]
-        raise Unprocessable(faults) from None
-    except TypeError as error:
-        raise Unprocessable([Fault("json", f"not JSON: {error}")]) from None
-
-
 def _value_faults(event: PatternEvent, arrived_ms: int) -> list[Fault]:
-    found = []
-    if not bars.symbol_is_valid(event.symbol):
-        got = bars.short(event.symbol)
-        found.append(Fault("symbol", f"must be 1 to 20 characters A-Z 0-9 . - ^ /, got {got}"))
-    if event.timeframe not in bars.TIMEFRAMES:
-        names = " ".join(bars.TIMEFRAMES)
-        found.append(Fault("timeframe", f"must be one of {names}, got {bars.short(event.timeframe)}"))
-    if _us(event.detected_at) > arrived_ms * 1_000 + EARLY_US:
-        got = event.detected_at.isoformat()
-        found.append(Fault("detected_at", f"must not be later than its arrival + 5 minutes, got {got}"))
+    found = key_faults(event.symbol, event.timeframe) + early_faults(event, ("detected_at",), arrived_ms)
     if event.expires_at is not None and event.expires_at < event.detected_at:
         got = event.expires_at.isoformat()
         found.append(Fault("expires_at", f"must not be before detected_at, got {got}"))
     if event.source == SOURCE:
         found.append(Fault("source", f"must not be {SOURCE!r}: those patterns follow from bars"))
-    texts = (name for name in ("source", "rule_set") if "\0" in (getattr(event, name) or ""))
-    return found + [Fault(name, "must not contain a NUL character") for name in texts]
+    if event.id is not None and is_own(event.id):
+        found.append(Fault("id", f"must not be a UUID of version {OWN_VERSION}: ours are; got {event.id}"))
+    return found + nul_faults(event, ("source", "rule_set"))
 
 
 def _fact(event: PatternEvent) -> PatternFact:
-    detected_us = _us(event.detected_at)
+    detected_us = microseconds(event.detected_at)
     state = event.model_dump(exclude={"version", "event"})
     state |= {name: Decimal(repr(state[name])) for name in _MONEY if state[name] is not None}
-    state |= {name: _us(state[name]) for name in _TIMES if state[name] is not None}
+    state |= {name: microseconds(state[name]) for name in _TIMES if state[name] is not None}
     state["expires_at"] = state["expires_at"] or patterns.expires_at(event.timeframe, detected_us)
     state["status"] = "expired" if event.event == "expired" else "active"
     state["id"] = event.id or patterns.pattern_id(
@@ -92,10 +57,6 @@ def _fact(event: PatternEvent) -> PatternFact:
     digest = patterns.state_hash({k: v for k, v in state.items() if k != "revision"})
     rank = (event.event == "expired", event.revision, digest)
     return PatternFact(state["id"], event.symbol, rank, state | {"hash": digest})
-
-
-def _us(when: datetime) -> int:
-    return round(when.timestamp() * _US)
 
 
 # ---- older shapes: fields beside the event, below `data`, or below `data.data`

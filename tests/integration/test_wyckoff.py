@@ -416,12 +416,58 @@ async def test_an_outside_event_may_not_speak_for_us(desk: Desk) -> None:
     assert await desk.bench.rows("SELECT fields FROM dead_letters") == [(["source"],)]
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+async def test_an_outside_event_may_not_claim_the_id_of_one_of_our_patterns_or_trades(
+    desk: Desk, before: bool
+) -> None:
+    bars = walk(93)
+    await desk.apply(told("A", bars))
+    expected = await desk.stored()
+    [[pattern, trade], *_] = await desk.bench.rows("SELECT pattern_id, id FROM signals ORDER BY id")
+    if before:
+        await desk.bench.pool.execute(
+            "TRUNCATE bars, patterns, signals, wyckoff_events, wyckoff_statuses, wyckoff_ranges,"
+            " wyckoff_states, vsa_events, symbol_state, newest_bars, unread_bars"
+        )
+        desk.bench.memory.forget(["A"])
+    said = {"event": "expired", "source": "x", "revision": 9, "symbol": "A", "timeframe": "1d"}
+    said |= {"pattern_type": "SPRING", "confidence": 1, "detected_at": "2020-01-01T00:00:00Z"}
+    for n, claimed in enumerate((pattern, trade)):
+        entry = Entry("patterns.0", f"1790000000000-{n}", {FIELD: orjson.dumps(said | {"id": str(claimed)})})
+        await ApplyPatterns(Patterns(desk.bench.pool), desk.bench.outbox).apply([entry])
+    if before:
+        await desk.apply(told("A", bars))
+    assert await desk.bench.rows("SELECT fields FROM dead_letters") == [(["id"],), (["id"],)]
+    assert await desk.stored() == expected
+    await desk.check()
+
+
+async def test_an_id_of_an_older_installation_is_derived_anew_and_the_old_one_retracted(
+    desk: Desk, settings: Settings
+) -> None:
+    await desk.apply(told("A", walk(93)))
+    expected = await desk.stored()
+    migrate.downgrade(settings.database_url, to="0006_wyckoff")
+    async with open_bench(settings) as bench:
+        for table, column in (("signals", "id"), ("signals", "pattern_id"), ("patterns", "id")):
+            await bench.pool.execute(
+                f"UPDATE {table} SET {column} = overlay({column}::text placing '5' from 15 for 1)::uuid"
+            )
+    migrate.upgrade(settings.database_url, 16)
+    async with open_bench(settings) as bench:
+        migrated = Desk(bench, reader(bench), settings)
+        assert await migrated.read.once()
+        assert await migrated.stored() == expected
+        await migrated.check()
+
+
 async def test_an_older_installation_is_read_once_it_is_migrated_and_forgets_it_on_the_way_back(
     desk: Desk, settings: Settings
 ) -> None:
     await desk.apply(told("A", walk(93)))
     expected = await desk.stored()
-    assert migrate.downgrade(settings.database_url, to="0005_keys").applied == ("0006_wyckoff",)
+    undone = migrate.downgrade(settings.database_url, to="0005_keys").applied
+    assert undone == ("0007_own_ids", "0006_wyckoff")
     async with open_bench(settings) as older:
         assert await older.rows("SELECT count(*) FROM patterns") == [(0,)]
     migrate.upgrade(settings.database_url, 16)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rollotape.domain.analysis import ALWAYS, FOREVER, Key
 from rollotape.domain.bars import Rows
+from rollotape.domain.ids import own_id
 from rollotape.domain.trades import MOST_BARS, Trade, follow
 from rollotape.domain.wyckoff import tape as tapes
 from rollotape.domain.wyckoff.checkpoints import Refolded, refold
@@ -210,7 +211,7 @@ def paper_trade(pattern: OwnPattern, bars: Rows) -> PaperTrade:
     later = int(np.searchsorted(bars["ts"], pattern.confirmed_ts, side="right"))
     trade = follow(_planned(pattern), bars[later : later + MOST_BARS])
     return PaperTrade(
-        uuid5(_NAMESPACE, str(pattern.id)), pattern.symbol, pattern.timeframe, pattern.id,
+        own_id(_NAMESPACE, str(pattern.id)), pattern.symbol, pattern.timeframe, pattern.id,
         pattern.pattern_type, "long" if trade.sign > 0 else "short", trade.status, pattern.detected_at,
         trade.changed_at, trade.entry_date, _money(trade.entry_price), trade.entry_session, pattern.stop,
         pattern.target_1, pattern.planned_r, trade.bars, trade.exit_date, _money(trade.exit_price),

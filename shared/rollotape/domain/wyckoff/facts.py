@@ -7,6 +7,8 @@ Times are microseconds since 1970; prices are linear.
 from typing import Literal, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from rollotape.domain.ids import own_id
+
 Side = Literal["accumulation", "distribution"]
 Terms = tuple[tuple[str, float], ...]
 """What a confidence is made of: name and value of each term, 0..1; the weights stand in the rules."""
@@ -122,7 +124,7 @@ class Pattern(NamedTuple):
 
     @property
     def id(self) -> UUID:
-        return uuid5(_NAMESPACE, "|".join(("pattern", *map(str, self.key))))
+        return own_id(_NAMESPACE, "|".join(("pattern", *map(str, self.key))))
 
 
 Fact = Event | Status | Range | Pattern

@@ -1,0 +1,6 @@
+-- An older reader derives its own ids.
+INSERT INTO unread_bars (symbol, timeframe, first_ts, last_ts)
+SELECT k.symbol, k.timeframe, min(b.ts), max(b.ts)
+FROM (SELECT DISTINCT symbol, timeframe FROM patterns WHERE confirmed_ts IS NOT NULL) k
+JOIN bars b ON b.symbol = k.symbol AND b.timeframe = k.timeframe
+GROUP BY k.symbol, k.timeframe ORDER BY k.symbol, k.timeframe;
