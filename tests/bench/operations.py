@@ -4,12 +4,15 @@
 
 The load is open: every pipeline has a moment at which it is meant to be sent, and its latency counts from
 then. One that could not be sent before the end is not sent any more: the run ends in time, with a lower rate.
+Commands are packed once, because whoever asks shares the machine with those who are measured.
 """
 
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,8 @@ KEYS = 1_000
 VALUE = b"x" * 100
 KEPT = 1_000
 """Entries of each stream."""
+DIFFERENT = 200
+"""Pipelines of one connection before it begins again with its first."""
 GETS, SETS, XADDS, XREADS = 9, 7, 3, 1
 PIPELINE = GETS + SETS + XADDS + XREADS
 FIRST_S = 0.1
@@ -69,29 +74,32 @@ class Run:
 
     async def _keep_busy(self, number: int) -> None:
         """One connection's share, in turns with the others."""
-        every = PIPELINE / self.plan.rate
-        due, last = self.began + number * every, "0-0"
+        connection = await self.redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        packed = [connection.pack_commands(_commands(number, turn)) for turn in range(DIFFERENT)]
+        every = PIPELINE * self.plan.connections / self.plan.rate
+        due = self.began + every * number / self.plan.connections
         end = self.began + self.plan.seconds
-        while max(due, now := time.perf_counter()) < end:
+        for turn in count():
+            if max(due, now := time.perf_counter()) >= end:
+                break
             await asyncio.sleep(due - now)
-            last = await self._operate(number, int((due - self.began) / every), last)
+            await connection.send_packed_command(packed[turn % DIFFERENT])
+            for _ in range(PIPELINE):
+                await connection.read_response()
             self.latencies.append(time.perf_counter() - due)
-            due += every * self.plan.connections
+            due += every
+        await self.redis.connection_pool.release(connection)
 
-    async def _operate(self, number: int, turn: int, last: str) -> str:
-        """One pipeline; the id up to which its stream has been read is the one to go on from."""
-        pipeline = self.redis.pipeline(transaction=False)
-        for n in range(SETS):
-            pipeline.set(_key(turn * SETS + n), VALUE)
-        for n in range(GETS):
-            pipeline.get(_key(turn * GETS + n))
-        for _ in range(XADDS):
-            pipeline.xadd(_stream(number), {"value": VALUE}, maxlen=KEPT)
-        pipeline.xread({_stream(number): last}, count=XADDS)
-        *_, newest, read = await pipeline.execute()
-        if not read:
-            raise AssertionError(f"{_stream(number)} has {newest.decode()}, which cannot be read")
-        return str(newest.decode())
+
+def _commands(number: int, turn: int) -> Iterator[tuple[str | bytes | int, ...]]:
+    stream = _stream(number)
+    for n in range(SETS):
+        yield "SET", _key(turn * SETS + n), VALUE
+    for n in range(GETS):
+        yield "GET", _key(turn * GETS + n)
+    for _ in range(XADDS):
+        yield "XADD", stream, "MAXLEN", "~", KEPT, "*", "value", VALUE
+    yield "XREAD", "COUNT", XADDS, "STREAMS", stream, "0-0"
 
 
 def _key(n: int) -> str:
