@@ -116,7 +116,10 @@ class PatternEvent(PatternState):
 
     version: Literal[1] = 1
     event: Literal["detected", "updated", "expired"]
-    id: UUID | None = Field(None, description="uuid5 of source, symbol, type, timeframe, detected_at if none")
+    id: UUID | None = Field(
+        None,
+        description="uuid5 of source, symbol, type, timeframe, detected_at if none; not of version 8: ours",
+    )
     expires_at: AwareDatetime | None = Field(
         None, description="7 days after detected_at for intraday, 28 for 1d, 140 for 1w if missing"
     )
@@ -260,6 +263,44 @@ class WyckoffUpdate(Contract):
     event: WyckoffEvent | WyckoffStatus | WyckoffRange
 
 
+class SignalEvent(Contract):
+    """The full state of one trade of an outside system; the greatest (revision, hash) wins.
+
+    It is PENDING until it has an entry, then OPEN, unless the event says CLOSED or CANCELLED. R is computed
+    by us. Its pattern may come before or after it, or never.
+    """
+
+    version: Literal[1] = 1
+    event: Literal["opened", "updated", "closed", "cancelled"]
+    id: UUID | None = Field(
+        None,
+        description="uuid5 of source, symbol, type, timeframe, generated_at if none; not of version 8: ours",
+    )
+    source: str = Field(min_length=1, max_length=64, examples=["desk-2"])
+    revision: int = Field(0, ge=0, lt=2**63)
+    symbol: str = Field(description="1 to 20 characters A-Z 0-9 . - ^ /", examples=["AAPL"])
+    timeframe: str = Field(description="1m 5m 15m 30m 1h 4h 1d 1w", examples=["1d"])
+    pattern_id: UUID | None = None
+    pattern_type: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,40}$")] | None = Field(
+        None, examples=["SPRING", "BULL_FLAG"]
+    )
+    direction: Literal["long", "short"]
+    generated_at: Instant
+    changed_at: Instant | None = Field(
+        None, description="when its status became known; exit_date, entry_date or generated_at if missing"
+    )
+    entry_date: Instant | None = Field(None, description="set together with entry_price")
+    entry_price: Price | None = None
+    stop: Price = Field(description="below the entry of a long, above that of a short; never equal to it")
+    target: Price | None = None
+    planned_r: Finite | None = None
+    exit_date: Instant | None = Field(
+        None, description="set together with exit_price, exactly when the event is closed"
+    )
+    exit_price: Price | None = None
+    exit_reason: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, examples=["stop"])
+
+
 class Signal(Contract):
     """A trade as it is stored: of a trading system outside, or on paper, following one of our patterns."""
 
@@ -368,6 +409,8 @@ STREAMS: dict[str, StreamContract] = {
                        summary="Bars from every producer, partitioned by crc32(symbol) mod P."),
         StreamContract(name="patterns", partitioned=True, groups=("detector",), messages=(PatternEvent,),
                        summary="Pattern events of every source, partitioned like bars; older shapes, too."),
+        StreamContract(name="signals", partitioned=True, groups=("detector",), messages=(SignalEvent,),
+                       summary="Trades of outside systems, partitioned like bars."),
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
         StreamContract(name="updates", partitioned=False, groups=("cache-builder",),

@@ -121,17 +121,26 @@ def _moments(told: dict[str, Any]) -> dict[str, Any]:
 
 def paper_update(trade: PaperTrade, known: bool, counter: int, *, retracted: bool = False) -> Message:
     """What to say of a trade on one of our own patterns; `known` when it was there before."""
+    row = trade._asdict() | {"origin": "paper", "source": OWN}
+    return _signal_update(row, known, counter, retracted=retracted)
+
+
+def signal_update(row: Mapping[str, Any], known: bool, version: Version) -> Message:
+    """What to say of a trade of an outside system as it is stored; `known` when it was there before."""
+    return _signal_update(row, known, version[0], retracted=False)
+
+
+def _signal_update(row: Mapping[str, Any], known: bool, counter: int, *, retracted: bool) -> Message:
     kind = "updated" if known else "opened"
-    kind = "closed" if trade.status in ("CLOSED", "CANCELLED") else kind
+    kind = "closed" if row["status"] in ("CLOSED", "CANCELLED") else kind
     kind = "retracted" if retracted else kind
-    state = {name: value for name, value in trade._asdict().items() if name in _SIGNAL}
+    state = {name: value for name, value in row.items() if name in _SIGNAL}
     for name, value in state.items():
         if name.endswith(("_at", "_date")) and value is not None:
             state[name] = instant(value)
         elif isinstance(value, Decimal):
             state[name] = float(value)
-    state |= {"origin": "paper", "source": OWN}
-    told = {"version": 1, "type": f"signal.{kind}", "id": str(trade.id), "fact_version": counter}
+    told = {"version": 1, "type": f"signal.{kind}", "id": str(row["id"]), "fact_version": counter}
     return "updates", orjson.dumps(told | {"signal": state}, default=str)
 
 

@@ -138,6 +138,15 @@ PATTERNS_CONFLICTS = Counter(
     "rollo_patterns_conflicts_total", "Events that met another content of equal revision; the hash decided"
 )
 
+SIGNALS = Counter(
+    "rollo_signals_input_total",
+    "Events about outside trades received, by outcome: applied, duplicate, superseded, refused. Together all",
+    ("outcome",),
+)
+SIGNALS_CONFLICTS = Counter(
+    "rollo_signals_conflicts_total", "Events on trades that met another content of equal revision"
+)
+
 # ---- read models
 MODEL_ENTRIES = Gauge("rollo_model_entries", "Active patterns in the read model, when last looked at")
 MODEL_REBUILDS = Counter(

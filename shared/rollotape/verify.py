@@ -8,7 +8,7 @@ import asyncpg
 
 from rollotape.domain.wyckoff.rules import CURRENT, Rules
 from rollotape.postgres.sql import queries
-from rollotape.verification import Difference, patterns, strength, tape, wyckoff
+from rollotape.verification import Difference, patterns, signals, strength, tape, wyckoff
 
 Progress = Callable[[int, int], None]
 """Called with (symbols checked, symbols in all)."""
@@ -65,7 +65,10 @@ async def verify(
                 stored = await patterns.read(connection, (symbol, timeframe))
                 if (symbol, timeframe) in unread:
                     stored = [p for p in stored if not p.own]
-                report.differences += [*tape.differences(read), *patterns.differences(read, stored)]
+                trades = await signals.read(connection, (symbol, timeframe))
+                report.differences += [
+                    *tape.differences(read), *patterns.differences(read, stored), *signals.differences(trades)
+                ]  # fmt: skip
                 if (symbol, timeframe) not in unread:
                     reading = await wyckoff.read(connection, (symbol, timeframe))
                     report.differences += wyckoff.differences((symbol, timeframe), reading, read.bars, rules)

@@ -32,7 +32,8 @@ from support.workers import Starter, Worker
 
 OTHER = b"data"
 """A field that is not ours, and that the stock parser of FastStream trips over."""
-STREAMS = [f"{kind}.{n}" for kind in ("bars", "patterns") for n in range(PARTITIONS)]
+KINDS = ("bars", "patterns", "signals")
+STREAMS = [f"{kind}.{n}" for kind in KINDS for n in range(PARTITIONS)]
 """What the group of the detectors reads."""
 UPDATES = "updates"
 TABLES = (
@@ -215,7 +216,7 @@ class Stack:
         held = [row[0] for row in await self._fetch(query, worker.name)]
         if worker.service == "cache-builder":
             return [UPDATES] if 0 in held else []
-        return [f"{kind}.{n}" for kind in ("bars", "patterns") for n in held]
+        return [f"{kind}.{n}" for kind in KINDS for n in held]
 
     async def dates_due(self) -> int:
         """Of strength, as long as nobody has taken them and committed that."""

@@ -5,9 +5,11 @@ import asyncio
 from detector.handlers import SERVICE, ApplyBars
 from detector.memory import Memory
 from detector.patterns import ApplyPatterns
+from detector.signals import ApplySignals
 from detector.wyckoff import Read, work
 from rollotape import calendars, metrics, service
 from rollotape.postgres.patterns import Patterns
+from rollotape.postgres.signals import Signals
 from rollotape.postgres.tape import Tape
 from rollotape.postgres.wyckoff import Wyckoff
 from rollotape.streams.entries import Entry
@@ -36,6 +38,7 @@ async def start(worker: service.Service) -> None:
     apply_bars = ApplyBars(tape, memory, outbox, calendars.sessions, on_commit=unread.set)
     worker.deliver("bars", apply_bars, weigh=weigh)
     worker.deliver("patterns", ApplyPatterns(Patterns(worker.pool), outbox))
+    worker.deliver("signals", ApplySignals(Signals(worker.pool), outbox))
 
     async def sweep() -> None:
         await outbox.sweep(older_than_s=UNSAID_S)

@@ -1,29 +1,59 @@
-"""Pattern events become committed patterns: gather, decide, apply, say."""
+"""Events about patterns and trades become committed ones: gather, decide, apply, say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from prometheus_client import Counter
 
 from detector.handlers import SERVICE, defect
 from rollotape import metrics, patterns
-from rollotape.domain.patterns import PatternFact, Settled, settle
+from rollotape.domain.patterns import PatternFact, Rank, Settled, settle
 from rollotape.errors import Unprocessable
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.pool import unavailable
-from rollotape.postgres.versions import Moved
+from rollotape.postgres.versions import Moved, Version
 from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox
 
 
-class ApplyPatterns:
-    """Applies entries of the `patterns` streams; the delivery acknowledges what this returns from."""
+class Store(Protocol):
+    """Where the state of things is kept that events carry in full."""
 
-    def __init__(self, store: Patterns, outbox: Outbox) -> None:
+    async def versions(self, symbols: Collection[str]) -> dict[str, Version]: ...
+
+    async def ranks(self, ids: Collection[UUID]) -> dict[UUID, Rank]: ...
+
+    async def commit(
+        self,
+        winners: Mapping[UUID, PatternFact],
+        known: Collection[UUID],
+        expected: Mapping[str, Version],
+        refused: Sequence[DeadLetter],
+    ) -> Unsaid | None: ...
+
+
+class ApplyEvents:
+    """Applies entries that carry the full state of something; the greatest rank is what is stored."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        read: Callable[[bytes | None, int], PatternFact],
+        outcomes: Counter,
+        conflicts: Counter,
+    ) -> None:
         self._store = store
         self._outbox = outbox
+        self._read = read
+        self._outcomes = outcomes
+        self._conflicts = conflicts
 
     async def apply(self, entries: Sequence[Entry]) -> None:
-        known, refused = _read(entries)
+        known, refused = self._sorted(entries)
         with unavailable(SERVICE):
             settled = await self._until_unmoved(known, refused)
         outcomes = {
@@ -33,8 +63,8 @@ class ApplyPatterns:
             "refused": len(refused),
         }
         for outcome, count in outcomes.items():
-            metrics.PATTERNS.labels(outcome).inc(count)
-        metrics.PATTERNS_CONFLICTS.inc(settled.conflict)
+            self._outcomes.labels(outcome).inc(count)
+        self._conflicts.inc(settled.conflict)
 
     async def bury(self, entry: Entry, error: Exception) -> None:
         """Keep an event that we cannot apply though it is sound: a bug must not block its partition."""
@@ -64,21 +94,28 @@ class ApplyPatterns:
             return settled, None
         return settled, await self._store.commit(settled.winners, stored.keys(), versions, refused)
 
+    def _sorted(self, entries: Sequence[Entry]) -> tuple[list[PatternFact], list[DeadLetter]]:
+        known: list[PatternFact] = []
+        refused: list[DeadLetter] = []
+        for entry in entries:
+            try:
+                known.append(self._read(entry.payload, entry.arrived_ms))
+            except Unprocessable as error:
+                letter = DeadLetter(
+                    stream=entry.stream,
+                    entry_id=entry.id,
+                    row=0,
+                    service=SERVICE,
+                    faults=error.faults,
+                    payload=entry.payload or b"",
+                    arrived_us=entry.arrived_ms * 1_000,
+                )
+                refused.append(letter)
+        return known, refused
 
-def _read(entries: Sequence[Entry]) -> tuple[list[PatternFact], list[DeadLetter]]:
-    known, refused = [], []
-    for entry in entries:
-        try:
-            known.append(patterns.read(entry.payload, entry.arrived_ms))
-        except Unprocessable as error:
-            letter = DeadLetter(
-                stream=entry.stream,
-                entry_id=entry.id,
-                row=0,
-                service=SERVICE,
-                faults=error.faults,
-                payload=entry.payload or b"",
-                arrived_us=entry.arrived_ms * 1_000,
-            )
-            refused.append(letter)
-    return known, refused
+
+class ApplyPatterns(ApplyEvents):
+    """Applies entries of the `patterns` streams; the delivery acknowledges what this returns from."""
+
+    def __init__(self, store: Patterns, outbox: Outbox) -> None:
+        super().__init__(store, outbox, patterns.read, metrics.PATTERNS, metrics.PATTERNS_CONFLICTS)

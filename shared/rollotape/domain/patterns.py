@@ -1,4 +1,4 @@
-"""Which of several events about one pattern is its state."""
+"""Which of several events about one pattern, or one trade, is its state."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ _LIFETIME_DAYS = {"1d": 28, "1w": 140}
 _INTRADAY_DAYS = 7
 
 Rank = tuple[bool, int, int]
-"""(expired, revision, hash): the greatest is the state, whoever came first."""
+"""(expired, revision, hash): the greatest is the state, whoever came first. A trade does not expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatternFact:
-    """One event about a pattern; times in microseconds since 1970, `state` its columns by name."""
+    """One event about a pattern or a trade; times in microseconds since 1970, `state` its columns by name."""
 
     id: UUID
     symbol: str
@@ -60,7 +60,7 @@ def state_hash(state: Mapping[str, Any]) -> int:
 
 
 def settle(stored: Mapping[UUID, Rank], incoming: Iterable[PatternFact]) -> Settled:
-    """Decide what each pattern's state is; the outcome does not depend on order or repetition."""
+    """Decide what the state of each of them is; the outcome does not depend on order or repetition."""
     result = Settled()
     for fact in incoming:
         rival = result.winners.get(fact.id)

@@ -69,3 +69,8 @@ SELECT id, symbol, timeframe, pattern_id, pattern_type, direction, status, gener
        entry_price, entry_session, stop, target, planned_r, bars_held, exit_date, exit_price, exit_session,
        exit_reason, realized_r
 FROM signals WHERE symbol = $1 AND timeframe = $2 AND origin = 'paper';
+
+-- name: outside_trades
+SELECT id, source, revision, hash, symbol, timeframe, pattern_id, pattern_type, direction, status, generated_at,
+       changed_at, entry_date, entry_price, stop, target, planned_r, exit_date, exit_price, exit_reason, realized_r
+FROM signals WHERE symbol = $1 AND timeframe = $2 AND origin = 'external';
