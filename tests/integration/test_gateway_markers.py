@@ -10,8 +10,11 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
+from pydantic import TypeAdapter
 
+from api_gateway.answers import PatternAnswer
 from api_gateway.app import create_app
+from rollotape.domain.reading import paper_id
 from rollotape.settings import Settings
 from support.gateway import Event, closing, day, insert_days, insert_events
 
@@ -233,3 +236,42 @@ async def test_a_token_of_another_question_is_400(client: httpx.AsyncClient) -> 
     token = (await client.get("/api/markers?symbol=AAPL&limit=1")).json()["next_page_token"]
 
     assert (await client.get(f"/api/markers?symbol=AAPL&types=vsa&page_token={token}")).status_code == 400
+
+
+TRADE = """
+INSERT INTO signals (id, origin, source, symbol, timeframe, pattern_id, pattern_type, direction, status,
+                     generated_at, changed_at, entry_date, entry_price, stop, target, planned_r, bars_held,
+                     exit_date, exit_price, exit_reason, realized_r)
+VALUES ($1, $2, 'rollo', 'AAPL', '1d', $3, 'SPRING', 'long', 'CLOSED', $4, $5, $4, 10.5, 9, 12, 2, 4,
+        $5, 12, 'target', 1)
+"""
+
+
+@pytest.mark.usefixtures("read_tape")
+async def test_one_own_pattern_has_its_range_its_trade_and_what_was_read_before_it(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        ends = (closing(22), closing(26))
+        await connection.execute(TRADE, paper_id(PATTERN), "paper", PATTERN, *ends)
+        await connection.execute(TRADE, RANGE, "external", PATTERN, *ends)
+    finally:
+        await connection.close()
+
+    answer = await client.get(f"/api/patterns/{PATTERN}")
+
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    read = [(event["kind"], event["status"], event["terms"]) for event in said["wyckoff_events"]]
+    terms = {"volume": 0.5}
+    assert read == [
+        ("PS", "confirmed", terms), ("SC", None, terms), ("AR", None, terms), ("SPRING", None, terms)
+    ]  # fmt: skip
+    assert {event["range_id"] for event in said["wyckoff_events"]} == {str(RANGE)}
+    reached = [phase["phase"] for phase in said["range"]["phases"]]
+    assert (said["range"]["range_id"], said["range"]["phase"], reached) == (str(RANGE), "C", ["A", "C"])
+    trade = said["trade"]
+    assert (trade["id"], trade["status"], trade["exit_price"]) == (str(paper_id(PATTERN)), "CLOSED", 12.0)
+    assert said["as_of"] == trade["changed_at"] == "2024-01-27T21:00:00Z"
+    TypeAdapter(PatternAnswer).validate_python(said)

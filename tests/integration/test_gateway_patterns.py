@@ -356,6 +356,7 @@ async def test_one_pattern_says_what_the_scan_says_and_what_its_counts_are_made_
     assert (said["rs_excess"], said["rs_ratio"], said["is_sector_leader"]) == (4.5, None, True)
     assert [event["event_ts"] for event in said["events"]] == ["2024-01-21T00:00:00Z"]
     assert (said["status"], said["range"], said["trade"]) == ("active", None, None)
+    assert (said["wyckoff_events"], said["preliminary_events_in_range"]) == (None, None)
     assert (await client.get(f"/api/patterns/{Setup(2).id}")).status_code == 404
     assert (await client.get("/api/patterns/none")).status_code == 422
 

@@ -178,7 +178,7 @@ class PatternItem(Shape):
     test_confirmed: bool | None
     vsa_events: VsaCounts | None = Field(description="Null where the pattern's own bar cannot be judged.")
     vsa_events_classic: VsaCounts | None
-    preliminary_events: dict[str, int] | None = Field(description="Null: not recognised yet.")
+    preliminary_events: dict[str, int] | None = Field(description="Null for patterns of other systems.")
     detected_at: datetime
     confirmed_at: datetime | None
     expires_at: datetime
@@ -231,6 +231,25 @@ class PatternStatsAnswer(Shape):
     index_sizes: dict[str, int]
 
 
+class TradeItem(Shape):
+    id: UUID
+    origin: Literal["paper"]
+    status: Literal["PENDING", "OPEN", "CLOSED", "CANCELLED"]
+    direction: Literal["long", "short"]
+    generated_at: datetime = Field(description="When its pattern was detected.")
+    changed_at: datetime = Field(description="When its status became known.")
+    entry_date: datetime | None
+    entry_price: float | None
+    stop: float
+    target: float | None
+    planned_r: float | None
+    bars_held: int | None
+    exit_date: datetime | None
+    exit_price: float | None
+    exit_reason: str | None = Field(description="stop, target, time, or beyond when it was cancelled.")
+    realized_r: float | None
+
+
 class PatternAnswer(PatternItem):
     sma_20: float | None
     sma_50: float | None
@@ -238,8 +257,13 @@ class PatternAnswer(PatternItem):
     revision: int
     range_id: UUID | None
     events: list[VsaItem] = Field(description="What the counts are made of.")
-    range: None = Field(description="Not recognised yet.")
-    trade: None = Field(description="Not recognised yet.")
+    preliminary_events_in_range: dict[str, int] | None = Field(description="Null for other systems.")
+    wyckoff_events: list[WyckoffItem] | None = Field(
+        description="On its side, of its range or of the 30 days before, with the standing of its detection; "
+        "its own among them. Null for patterns of other systems."
+    )
+    range: RangeItem | None = Field(description="As it stands now. Null for patterns of other systems.")
+    trade: TradeItem | None = Field(description="The paper trade on it. Null for other systems.")
     as_of: datetime
     stale: bool
 

@@ -211,12 +211,17 @@ def paper_trade(pattern: OwnPattern, bars: Rows) -> PaperTrade:
     later = int(np.searchsorted(bars["ts"], pattern.confirmed_ts, side="right"))
     trade = follow(_planned(pattern), bars[later : later + MOST_BARS])
     return PaperTrade(
-        own_id(_NAMESPACE, str(pattern.id)), pattern.symbol, pattern.timeframe, pattern.id,
+        paper_id(pattern.id), pattern.symbol, pattern.timeframe, pattern.id,
         pattern.pattern_type, "long" if trade.sign > 0 else "short", trade.status, pattern.detected_at,
         trade.changed_at, trade.entry_date, _money(trade.entry_price), trade.entry_session, pattern.stop,
         pattern.target_1, pattern.planned_r, trade.bars, trade.exit_date, _money(trade.exit_price),
         trade.exit_session, trade.reason, trade.realized_r,
     )  # fmt: skip
+
+
+def paper_id(pattern_id: UUID) -> UUID:
+    """The id of the trade on a pattern of ours."""
+    return own_id(_NAMESPACE, str(pattern_id))
 
 
 def sorted_terms(event: Event) -> Event:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rollotape.domain.bars import TIMEFRAMES
+from rollotape.domain.reading import paper_id
 from rollotape.postgres.sql import queries
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -91,10 +92,16 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class PatternDetail:
-    """One pattern with the volume-spread events that its counts are made of."""
+    """One pattern with the volume-spread events that its counts are made of.
+
+    Of our own patterns, what was read in the tape up to them, their range and the paper trade on them.
+    """
 
     pattern: "Record"
     events: "list[Record]"
+    tape: "list[Record] | None"
+    range: "Record | None"
+    trade: "Record | None"
 
 
 async def strength(connection: "Connection", asked: Section, limit: int) -> Scores:
@@ -180,4 +187,10 @@ async def pattern(connection: "Connection", pattern_id: UUID) -> PatternDetail |
         if found is None:
             return None
         key = (found["symbol"], found["timeframe"], found["detected_at"])
-        return PatternDetail(found, list(await connection.fetch(_SQL["pattern_events"], *key)))
+        events = await connection.fetch(_SQL["pattern_events"], *key)
+        if not found["own"]:
+            return PatternDetail(found, events, None, None, None)
+        tape = await connection.fetch(_SQL["pattern_tape"], pattern_id)
+        range_ = await connection.fetchrow(_SQL["pattern_range"], found["range_id"])
+        trade = await connection.fetchrow(_SQL["paper_trade"], paper_id(pattern_id))
+        return PatternDetail(found, events, tape, range_, trade)

@@ -141,7 +141,8 @@ SELECT (SELECT count(*) FROM patterns WHERE symbol = $1) AS all,
 SELECT p.id, p.symbol, p.pattern_type, p.timeframe, p.side, p.phase, p.status, p.revision, p.confidence, p.price,
        p.change_pct, p.vol_ratio, p.rsi, p.sma_20, p.sma_50, p.entry, p.stop, p.target_1, p.target_2, p.planned_r,
        p.test_confirmed, p.range_id, p.rule_set, p.source, p.detected_at, p.confirmed_at, p.expires_at,
-       p.vsa_events, p.vsa_events_classic, p.preliminary_events,
+       p.vsa_events, p.vsa_events_classic, p.preliminary_events, p.preliminary_events_in_range,
+       p.confirmed_ts IS NOT NULL AS own,
        CASE WHEN m.rs_score IS NULL THEN p.rs_ratio ELSE r.rs_ratio END AS rs_ratio,
        coalesce(m.rs_score, p.rs_excess) AS rs_excess,
        coalesce(m.sector, s.sector) AS sector, m.is_sector_leader
@@ -161,3 +162,34 @@ SELECT kind, direction, rule_set, event_ts, confirmed_ts, knowable_at FROM vsa_e
 WHERE symbol = $1 AND timeframe = $2
   AND knowable_at > $3::timestamptz - interval '30 days' AND knowable_at <= $3
 ORDER BY knowable_at, event_ts, rule_set, kind
+
+-- name: pattern_tape
+-- What was read up to a pattern of ours, on its side: of its range, or of the 30 days before. Its own event is among
+-- them; a status counts when it was known at the detection. Of outside patterns there is none.
+SELECT e.rule_set, e.side, coalesce(e.range_id, s.range_id)::text AS range_id, e.kind, e.event_ts, e.confirmed_ts,
+       e.knowable_at, e.price, e.confidence, e.terms, s.status, s.knowable_at AS status_since
+FROM patterns p
+JOIN wyckoff_events e ON e.symbol = p.symbol AND e.timeframe = p.timeframe AND e.rule_set = p.rule_set
+                     AND e.side = p.side AND e.confirmed_ts <= p.confirmed_ts
+LEFT JOIN LATERAL (
+    SELECT s.status, s.knowable_at, s.range_id FROM wyckoff_statuses s
+    WHERE s.symbol = e.symbol AND s.timeframe = e.timeframe AND s.rule_set = e.rule_set AND s.side = e.side
+      AND s.kind = e.kind AND s.event_ts = e.event_ts AND (e.range_id IS NULL OR s.range_id = e.range_id)
+      AND s.confirmed_ts <= p.confirmed_ts
+    ORDER BY s.confirmed_ts DESC, s.status LIMIT 1
+) s ON true
+WHERE p.id = $1
+  AND (coalesce(e.range_id, s.range_id) = p.range_id OR e.knowable_at >= p.detected_at - interval '30 days')
+ORDER BY e.event_ts, e.kind COLLATE "C", e.range_id
+
+-- name: pattern_range
+-- As it stands now.
+SELECT rule_set, side, range_id::text AS range_id, status, phase, phases, support, resistance, unit, opened_ts,
+       climax_ts, confirmed_ts, knowable_at
+FROM wyckoff_ranges WHERE range_id = $1 ORDER BY confirmed_ts DESC LIMIT 1
+
+-- name: paper_trade
+SELECT id::text AS id, origin, status, direction, generated_at, changed_at, entry_date, entry_price::float8 AS entry_price,
+       stop::float8 AS stop, target::float8 AS target, planned_r, bars_held, exit_date,
+       exit_price::float8 AS exit_price, exit_reason, realized_r
+FROM signals WHERE id = $1 AND origin = 'paper'

@@ -1,7 +1,9 @@
 """Patterns: what is setting up right now, one of them in full, and patterns in."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -263,7 +265,8 @@ async def get_stats(request: Request, servers: Servers) -> Response:
 async def get_pattern(request: Request, pattern_id: PatternPath, servers: Servers) -> Response:
     """A pattern, active or not, with the volume-spread events that its counts are made of.
 
-    Its range, its trade and its preliminary events are null until they are recognised.
+    Of our own patterns, also the Wyckoff events up to it, the range that it belongs to, and the paper trade
+    on it; of other systems' these are null.
     """
     queries.parse(queries.Query, request.query_params.multi_items())
     found = await servers.postgres.run(lambda c: stored.pattern(c, pattern_id))
@@ -282,12 +285,33 @@ async def get_pattern(request: Request, pattern_id: PatternPath, servers: Server
         **{name: None if row[name] is None else orjson.loads(row[name]) for name in counts},
         "preliminary_events": preliminary(row["preliminary_events"]),
         "events": [dict(event) for event in found.events],
-        "range": None,
-        "trade": None,
-        "as_of": max((e["knowable_at"] for e in found.events), default=row["detected_at"]),
+        "preliminary_events_in_range": preliminary(row["preliminary_events_in_range"]),
+        "wyckoff_events": None if found.tape is None else [_wyckoff_event(e) for e in found.tape],
+        "range": None if found.range is None else _range_item(found.range),
+        "trade": None if found.trade is None else dict(found.trade),
+        "as_of": max(_times(found)),
         "stale": False,
     }
     return await responses.data(request, responses.dumps(said))
+
+
+def _wyckoff_event(event: Any) -> dict[str, Any]:
+    return {**event, "terms": orjson.loads(event["terms"])}
+
+
+def _range_item(range_: Any) -> dict[str, Any]:
+    reached = orjson.loads(range_["phases"])
+    return {**range_, "phases": [{"phase": name, "since": instant(us)} for name, us in reached]}
+
+
+def _times(found: stored.PatternDetail) -> Iterator[datetime]:
+    """When each fact of the answer became known."""
+    yield found.pattern["detected_at"]
+    yield from (event["knowable_at"] for event in (*found.events, *(found.tape or ())))
+    if found.range is not None:
+        yield found.range["knowable_at"]
+    if found.trade is not None:
+        yield found.trade["changed_at"]
 
 
 async def post_patterns(request: Request, servers: Servers) -> Response:
