@@ -11,7 +11,8 @@ from support.stacks import Stack, rollo, running_stack
 from support.waiting import eventually_sync
 
 WITHIN_S = 150.0
-"""A stranger's machine, which has nothing else to do, takes half a minute; this one may be busy."""
+"""A stranger's machine, which has nothing else to do, takes half a minute; this one may be busy. The
+simulated sessions last longer: where they are over, nothing moves until a real one begins."""
 SCAN = "/api/patterns/scan?confidence_min=0&per_page=100"
 
 
@@ -27,7 +28,7 @@ def leaders(demo: Stack) -> list[Any]:
 
 
 def test_a_demonstration_has_leaders_patterns_and_events_soon(data_dir: Path) -> None:
-    with running_stack(data_dir, "--speed", "1000", "--sessions", "6", command="demo") as demo:
+    with running_stack(data_dir, "--speed", "1000", "--sessions", "20", command="demo") as demo:
         eventually_sync(lambda: len(leaders(demo)) == 22, within_s=WITHIN_S, what="two leaders a sector")
         assert {leader["sector"] for leader in leaders(demo)} == set(FUNDS)
 

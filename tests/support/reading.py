@@ -25,8 +25,8 @@ ENDINGS: dict[str, set[int]] = {
 """Exit codes other than 0 that are no failure."""
 PROGRESS = re.compile(r"^[\w.-]+: (\d+%, |[\d,]+ of [\d,]+ |[\d,]+ \w+ left$)")
 """Lines that come only when a command takes long."""
-LISTED = {"rollo key revoke ID": "rollo key list --json", "rollo dlq show ID": "rollo dlq list --json"}
-"""ID stands for one that this command lists."""
+LISTED = {"rollo key revoke ID": "rollo key list", "rollo dlq show ID": "rollo dlq list"}
+"""ID stands for the first one of this list, as it was last asked for: a reader means what he sees."""
 
 
 class Reader:
@@ -41,6 +41,7 @@ class Reader:
         found = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
         self._kept = tools / "environment"
         self._folder = str(folder)
+        self._asked = {listing: listing for listing in LISTED.values()}
         self._variables = {n: v for n, v in os.environ.items() if not n.startswith("ROLLO_")} | {
             "PATH": os.pathsep.join(found), "ROLLO_DATA": str(data),
             "COLUMNS": "120", "NO_COLOR": "1", "PYTHONWARNINGS": "ignore",
@@ -56,7 +57,10 @@ class Reader:
             return self._glance(command.text)
         text = command.text
         if text in LISTED:
-            text = text.replace("ID", self._first_id(LISTED[text]))
+            text = text.replace("ID", self._first_id(f"{self._asked[LISTED[text]]} --json"))
+        for listing in self._asked:
+            if text.startswith(listing) and "|" not in text:
+                self._asked[listing] = text.removesuffix(" --json")
         script = f'set -a\n{text}\ncode=$?\nenv -0 > "{self._kept}"\nexit $code'
         done = subprocess.run(
             ["bash", "-c", script], cwd=self._folder, env=self._variables, timeout=WITHIN_S,
