@@ -108,6 +108,13 @@ def test_every_label_stands_on_a_bar_and_belongs_to_a_schematic(market: Path) ->
         assert told["series"][label["symbol"]] == "schematic"
 
 
+@pytest.mark.parametrize(("kinds", "is_short"), [("spring,news", True), ("news", False)])
+def test_a_market_too_short_for_a_schematic_says_so(tmp_path: Path, kinds: str, is_short: bool) -> None:
+    said = rollo("simulate", "--symbols", "2", "--bars", "100", "--kinds", kinds, "--out", tmp_path).stdout
+    assert "labels   0:" in said
+    assert ("try more --years" in said) == is_short
+
+
 def test_the_summary_as_json_says_what_was_made(tmp_path: Path) -> None:
     answer = json.loads(
         rollo("simulate", "--symbols", "3", "--bars", "100", "--kinds", "trend,news", "--out", tmp_path,

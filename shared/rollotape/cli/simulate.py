@@ -13,6 +13,7 @@ from rollotape.cli.importing import ImportJob
 from rollotape.cli.meters import Meter
 from rollotape.producers.csv import Options
 from rollotape.simulation import files
+from rollotape.simulation.series import SCHEMATIC
 
 FRAME_BARS = 500
 
@@ -94,6 +95,8 @@ def _in_words(out: Path, s: dict[str, Any]) -> str:
         f"bars     {s['bars']:,} of {s['timeframe']}, {days}: {out / files.BARS}",
         f"labels   {s['labels']:,}: {out / files.LABELS}",
     ]
+    if not s["labels"] and SCHEMATIC in kinds:
+        lines.append("         no schematic ends before the last bar, so none is begun: try more --years")
     if "stack" in s:
         sent = s["stack"]
         lines.append(f"sent     {sent['sent']:,} bars in {sent['entries']:,} entries")
