@@ -80,6 +80,7 @@ async def test_every_row_is_accounted_for_and_importing_again_changes_nothing(
     assert (first["rows"], first["sent"], first["accepted"], first["refused"]) == (64, 64, 60, 4)
     assert first["derived"] is True
     assert first["refused_files"] == ["bars.refused.csv"]
+    assert first["twice"] is None
     refused = rows_of(tmp_path / "bars.refused.csv")
     assert [row["row"] for row in refused] == mistakes
     assert [int(row["line"]) for row in refused] == [32, 33, 34, 35]
@@ -200,6 +201,12 @@ async def test_without_wait_the_rows_lie_in_the_streams(
     summary = await import_(settings, path, wait=False, frame_bars=20)
     assert (summary["rows"], summary["entries"], summary["refused"], summary["derived"]) == (31, 2, 1, False)
     assert await redis_client.xlen(f"bars.{partition_of('A', 16)}") == 2
+
+
+def test_a_bar_given_twice_with_other_numbers_is_pointed_out(environment: Environment, tmp_path: Path) -> None:
+    path = written(tmp_path, [*bars_of("A", 3), *bars_of("A", 1, price=12.0)])
+    told = rollo(environment, "import", path, where=tmp_path)
+    assert "twice     1 bars have rows with other numbers, the first one at bars.csv line 5:" in told.stdout
 
 
 async def test_one_file_that_cannot_be_read_keeps_all_from_being_sent(

@@ -16,6 +16,7 @@ from rollotape.events import MAX_FRAME_BARS, MAX_PAYLOAD_BYTES
 from rollotape.producers import csv as producer
 from rollotape.producers.csv import CsvFile, Options, sniff
 from rollotape.producers.frames import MAX_SYMBOL, Bars, Framer
+from rollotape.producers.twice import Twice, Watch
 from rollotape.streams.partitions import partition_of, stream_name
 
 NOW_MS = 1_790_000_000_000
@@ -336,3 +337,29 @@ def test_the_real_files_have_the_rows_that_their_notes_say(shared_data: Path) ->
     assert sum(block.rows for block in blocks) == 30_380
     assert not any(block.odd for block in blocks)
     assert blocks[-1].position == source.size
+
+
+def watched(*paths: Path) -> Watch:
+    watch = Watch()
+    for path in paths:
+        for block in CsvFile(path, AS_IT_IS).blocks():
+            for columns in block.columns:
+                watch.add(path, columns)
+    return watch
+
+
+def test_bars_given_twice_with_other_numbers_are_noticed_within_and_across_files(tmp_path: Path) -> None:
+    other = GOOD.replace("10.5", "10.6")
+    one = written(tmp_path, f"{HEADER}\n{GOOD}\nMSFT,2020-01-02,1,2,1,2,5\n", "one.csv")
+    two = written(tmp_path, f"{HEADER}\n\nMSFT,2020-01-03,1,2,1,2,5\n{other}\n{GOOD}\n", "two.csv")
+
+    assert watched(one).found() is None
+    assert watched(two).found() == Twice(1, two, 5)
+    assert watched(one, two).found() == Twice(1, two, 4)
+
+
+def test_the_same_row_again_and_a_higher_revision_are_no_matter(tmp_path: Path) -> None:
+    assert watched(written(tmp_path, f"{HEADER}\n{GOOD}\n{GOOD}\n")).found() is None
+    restated = f"{HEADER},revision\n{GOOD},0\n{GOOD.replace('10.5', '10.6')},1\n"
+    assert watched(written(tmp_path, restated)).found() is None
+    assert Watch().found() is None

@@ -165,7 +165,7 @@ class ImportJob:
 
     def _summary(self, sent_s: float) -> dict[str, Any]:
         assert self.importer is not None
-        sent = self.importer.sent
+        sent, twice = self.importer.sent, self.importer.watch.found()
         return {
             "files": [str(path) for path in self.files],
             "rows": sent.rows,
@@ -174,6 +174,7 @@ class ImportJob:
             "symbols": len(sent.symbols),
             "refused": sent.refused,
             "refused_files": [str(output.path) for output in self.outputs if output.count],
+            "twice": twice and {"bars": twice.bars, "file": str(twice.path), "line": twice.line},
             "seconds": round(sent_s, 3),
             "rows_per_second": round(sent.rows / max(sent_s, 1e-9)),
             "derived": False,
@@ -259,6 +260,12 @@ def _in_words(s: dict[str, Any]) -> str:
         f"sent      {s['sent']:,} rows of {s['symbols']:,} symbols in {s['entries']:,} entries",
         f"refused   {s['refused']:,}{where}",
     ]
+    if twice := s["twice"]:
+        where = f"{Path(twice['file']).name} line {twice['line']:,}"
+        lines += [
+            f"twice     {twice['bars']:,} bars have rows with other numbers, the first one at {where}:",
+            "          one row of each is kept whatever their order; import the right one with --revision 1",
+        ]
     if s["derived"]:
         lines += [
             f"accepted  {s['accepted']:,}",

@@ -18,6 +18,7 @@ from rollotape.domain.sessions import Sessions
 from rollotape.errors import Fault, Unavailable
 from rollotape.producers.csv import Block, Columns, CsvFile
 from rollotape.producers.frames import Framer, Message
+from rollotape.producers.twice import Watch
 from rollotape.streams.backoff import is_outage
 from rollotape.streams.partitions import stream_name
 from rollotape.streams.position import Position, finished, lost, positions
@@ -106,6 +107,7 @@ class Importer:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.sent = Sent()
+        self.watch = Watch()
         self._send = send
         self._framer = framer
         self._sessions = sessions
@@ -146,6 +148,7 @@ class Importer:
         now_ms = self._now_ms()
         found = [(odd.line, intake.refusals(odd.payload, now_ms, self._sessions)) for odd in block.odd]
         for columns in block.columns:
+            self.watch.add(source.path, columns)
             found += _broken(columns, self._sessions(), now_ms)
         for line, faults in sorted(found):
             if faults:
