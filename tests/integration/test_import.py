@@ -203,7 +203,7 @@ async def test_without_wait_the_rows_lie_in_the_streams(
     assert await redis_client.xlen(f"bars.{partition_of('A', 16)}") == 2
 
 
-def test_a_bar_given_twice_with_other_numbers_is_pointed_out(environment: Environment, tmp_path: Path) -> None:
+def test_a_bar_given_twice_with_other_numbers_is_told(environment: Environment, tmp_path: Path) -> None:
     path = written(tmp_path, [*bars_of("A", 3), *bars_of("A", 1, price=12.0)])
     told = rollo(environment, "import", path, where=tmp_path)
     assert "twice     1 bars have rows with other numbers, the first one at bars.csv line 5:" in told.stdout

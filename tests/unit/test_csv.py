@@ -357,6 +357,11 @@ def test_bars_given_twice_with_other_numbers_are_noticed_within_and_across_files
     assert watched(two).found() == Twice(1, two, 5)
     assert watched(one, two).found() == Twice(1, two, 4)
 
+    [block] = CsvFile(two, AS_IT_IS).blocks()
+    refused = Watch()
+    refused.add(two, block.columns[0], without={4})
+    assert refused.found() is None
+
 
 def test_the_same_row_again_and_a_higher_revision_are_no_matter(tmp_path: Path) -> None:
     assert watched(written(tmp_path, f"{HEADER}\n{GOOD}\n{GOOD}\n")).found() is None

@@ -148,8 +148,9 @@ class Importer:
         now_ms = self._now_ms()
         found = [(odd.line, intake.refusals(odd.payload, now_ms, self._sessions)) for odd in block.odd]
         for columns in block.columns:
-            self.watch.add(source.path, columns)
-            found += _broken(columns, self._sessions(), now_ms)
+            broken = list(_broken(columns, self._sessions(), now_ms))
+            self.watch.add(source.path, columns, without={line for line, _ in broken})
+            found += broken
         for line, faults in sorted(found):
             if faults:
                 refused.add(source.path, line, block.text(line), faults)

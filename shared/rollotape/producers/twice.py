@@ -1,5 +1,6 @@
 """Bars that files give twice with other numbers: the stream keeps one of each, and the sender should know."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class Watch:
     _files: list[Path] = field(default_factory=list)
     _parts: list[NDArray[Any]] = field(default_factory=list)
 
-    def add(self, path: Path, columns: Columns) -> None:
+    def add(self, path: Path, columns: Columns, *, without: Collection[int] = ()) -> None:
+        """All rows but the lines `without`, which will be refused."""
         if not self._files or self._files[-1] != path:
             self._files.append(path)
         bars = columns.bars
@@ -39,7 +41,7 @@ class Watch:
         numbers = zip(*(getattr(bars, name) for name in NUMBERS), strict=True)
         part["numbers"] = [hash(row) for row in numbers]
         part["file"], part["line"] = len(self._files) - 1, columns.lines
-        self._parts.append(part)
+        self._parts.append(part[~np.isin(part["line"], list(without))] if without else part)
 
     def found(self) -> Twice | None:
         """Bars of one symbol, time and revision whose rows differ; the same row again is no matter."""
