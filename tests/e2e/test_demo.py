@@ -33,10 +33,10 @@ def test_a_demonstration_has_leaders_patterns_and_events_soon(data_dir: Path) ->
         assert {leader["sector"] for leader in leaders(demo)} == set(FUNDS)
 
         eventually_sync(lambda: patterns(demo), within_s=WITHIN_S, what="active patterns")
-        first = patterns(demo)
-        eventually_sync(lambda: _moved(first, patterns(demo)), within_s=WITHIN_S, what="patterns that move")
-        assert {p["source"] for p in first.values()} == {"example-finder"}
-        assert {p["sector"] for p in first.values()} <= set(FUNDS)
+        watched = Watched()
+        eventually_sync(lambda: watched.moves(patterns(demo)), within_s=WITHIN_S, what="patterns that move")
+        assert {p["source"] for p in watched.seen.values()} <= {"example-finder", "rollo"}
+        assert {p["sector"] for p in watched.seen.values()} <= set(FUNDS)
 
         eventually_sync(lambda: _minutes(demo) > 0, within_s=WITHIN_S, what="events of minutes")
         eventually_sync(lambda: "leading: " in demo.said and "  pattern  " in demo.said, what="lines")
@@ -60,10 +60,18 @@ def _another_market_is_refused(data_dir: Path) -> None:
     assert mentioning(data_dir) == {}
 
 
-def _moved(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Some came or went, and some that stayed changed."""
-    both = before.keys() & after.keys()
-    return before.keys() != after.keys() and any(before[i]["price"] != after[i]["price"] for i in both)
+class Watched:
+    """What was seen of the patterns so far: whether some came later than others, and whether one moved."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Any] = {}
+        self._came = self._changed = False
+
+    def moves(self, now: dict[str, Any]) -> bool:
+        self._came |= bool(self.seen) and not now.keys() <= self.seen.keys()
+        self._changed |= any(now[i]["price"] != self.seen[i]["price"] for i in now.keys() & self.seen.keys())
+        self.seen |= now
+        return self._came and self._changed
 
 
 def _minutes(demo: Stack) -> int:
