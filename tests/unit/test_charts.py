@@ -255,7 +255,7 @@ def test_other_suffixes_are_refused() -> None:
 
 
 def test_a_missing_library_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
     with pytest.raises(Refused, match=r"pip install 'rollotape\[charts\]'"):
         drawing.check(Path("chart.png"))

@@ -143,7 +143,7 @@ class Tail:
                 read = await self._read(position or _START, count=AT_ONCE if position else 0)
             except Unavailable as error:
                 log.warning("tail_away", error=str(error))
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # between two attempts at a Redis that is away
                 continue
             if position is None:
                 position, added = read.last, read.added

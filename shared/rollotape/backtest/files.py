@@ -31,7 +31,7 @@ class Market:
 
     def histories(self, sessions: Sessions) -> Iterator[tuple[str, Rows]]:
         """The analysed bars of each symbol, oldest first; of bars for one time the one that a stack keeps."""
-        for symbol, _, places in self.tape.keys():  # noqa: SIM118 - no dictionary
+        for symbol, _, places in self.tape.keys():  # noqa: SIM118 - a method that cuts the tape, no dictionary
             yield symbol, _analysed(symbol, self.timeframe, self.tape.only(places), sessions)
 
 

@@ -1,5 +1,6 @@
 """A layout as a PNG or an SVG file, drawn by matplotlib, which the extra `charts` brings."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,8 @@ def check(out: Path) -> None:
     """
     if out.suffix.lower() not in SUFFIXES:
         raise Refused(f"{out}: a picture ends in {' or '.join(SUFFIXES)}")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise Refused("pictures need matplotlib: install it with `pip install 'rollotape[charts]'`") from None
+    if find_spec("matplotlib") is None:
+        raise Refused("pictures need matplotlib: install it with `pip install 'rollotape[charts]'`")
 
 
 def draw(layout: Layout, out: Path) -> None:

@@ -235,20 +235,25 @@ def _facts(wanted: Wanted, found: Sequence[markers.Marker]) -> Iterator[Fact]:
     """Events, ranges and statuses as the fold says them."""
     for m in found:
         of = m.get("range_id")
-        about = (wanted.symbol, wanted.timeframe, m["rule_set"], m.get("side"), of and UUID(of))
+        about: dict[str, Any] = {
+            "symbol": wanted.symbol, "timeframe": wanted.timeframe, "rule_set": m["rule_set"],
+            "side": m.get("side"), "range_id": of and UUID(of),
+        }  # fmt: skip
         if m["type"] == "event":
-            times = (_us(m["event_ts"]), _us(m["confirmed_ts"]), _us(m["knowable_at"]))
+            about |= {"kind": m["kind"], "event_ts": _us(m["event_ts"])}
+            known: dict[str, Any] = {
+                "confirmed_ts": _us(m["confirmed_ts"]), "knowable_at": _us(m["knowable_at"]),
+            }  # fmt: skip
             terms = tuple(m["terms"].items())
-            yield facts.Event(*about, m["kind"], *times, m["price"], m["confidence"], terms)  # type: ignore[arg-type]
+            yield facts.Event(**about, **known, price=m["price"], confidence=m["confidence"], terms=terms)
             if m["status"]:
-                yield facts.Status(
-                    *about, m["kind"], times[0], m["status"], times[1], times[2]  # type: ignore[arg-type]
-                )
+                yield facts.Status(**about, **known, status=m["status"])
         elif m["type"] == "range":
             yield facts.Range(
-                *about, _us(m["opened_ts"]), _us(m["climax_ts"]), _us(m["confirmed_ts"]),  # type: ignore[arg-type]
-                _us(m["knowable_at"]), m["status"], m["phase"], tuple((p, at) for p, at in m["phases"]),
-                m["support"], m["resistance"], m["unit"],
+                **about, opened_ts=_us(m["opened_ts"]), climax_ts=_us(m["climax_ts"]),
+                confirmed_ts=_us(m["confirmed_ts"]), knowable_at=_us(m["knowable_at"]), status=m["status"],
+                phase=m["phase"], phases=tuple((p, at) for p, at in m["phases"]), support=m["support"],
+                resistance=m["resistance"], unit=m["unit"],
             )  # fmt: skip
 
 

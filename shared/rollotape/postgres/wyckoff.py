@@ -224,7 +224,8 @@ class Block:
         events = [(*e[:-1], orjson.dumps(dict(e.terms)).decode()) for e in derived.events]
         await self._copy("wyckoff_events", Event._fields, events)
         await self._copy("wyckoff_statuses", Status._fields, derived.statuses)
-        ranges = [r._replace(phases=orjson.dumps(r.phases).decode()) for r in derived.ranges]  # type: ignore[arg-type]
+        at = Range._fields.index("phases")
+        ranges = [(*r[:at], orjson.dumps(r[at]).decode(), *r[at + 1 :]) for r in derived.ranges]
         await self._copy("wyckoff_ranges", Range._fields, ranges)
 
     async def _write_states(self, derived: Derived) -> None:

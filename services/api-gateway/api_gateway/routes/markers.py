@@ -32,7 +32,7 @@ class MarkersQuery(queries.Page):
     symbol: queries.Symbol = Field(
         description="In either case.", json_schema_extra={"pattern": queries.SYMBOL_PATTERN}
     )
-    types: queries.choices(*markers.TYPES) | None = Field(  # type: ignore[valid-type]
+    types: queries.choices(*markers.TYPES) | None = Field(  # type: ignore[valid-type]  # made of data
         None, description="All of them unless given."
     )
     limit: queries.Whole = Field(100, ge=1, le=MOST, description="Markers on a page, of all types together.")

@@ -96,9 +96,9 @@ class ScanQuery(queries.Query):
     rs_excess_min: queries.Number | None = Field(None, description="Of `rs_excess`, in percentage points.")
     vol_min: Annotated[float, Field(ge=0), queries.NUMBER] | None = Field(None, description="Of `vol_ratio`.")
     rsi_range: Range | None = Field(None, description="Two numbers within 0..100, both included: 30,70.")
-    phase: queries.choices("A", "B", "C", "D", "E") | None = None  # type: ignore[valid-type]
+    phase: queries.choices("A", "B", "C", "D", "E") | None = None  # type: ignore[valid-type]  # made of data
     test_confirmed: queries.Truth | None = None
-    side: queries.choices("accumulation", "distribution") | None = None  # type: ignore[valid-type]
+    side: queries.choices("accumulation", "distribution") | None = None  # type: ignore[valid-type]  # made of data
     detected_since: queries.Start | None = Field(None, description="Included.")
     sort_by: Literal["confidence", "detected_at", "symbol", "rs", "volume"] = "confidence"
     sort_order: Literal["asc", "desc"] = Field("desc", description="Unknown values come last either way.")

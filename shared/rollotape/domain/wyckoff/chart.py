@@ -10,7 +10,7 @@ from rollotape.domain import patterns
 from rollotape.domain.bars import MAX_PRICE
 from rollotape.domain.wyckoff import confidence, facts
 from rollotape.domain.wyckoff.confidence import Values
-from rollotape.domain.wyckoff.facts import Event, Fact, Pattern, Range, Side, Status
+from rollotape.domain.wyckoff.facts import Event, Fact, Pattern, Phase, Range, Side, Standing, Status
 from rollotape.domain.wyckoff.indicators import indicators
 from rollotape.domain.wyckoff.rules import LOOKBACK, MIRRORED, PATTERNS, TREND
 from rollotape.domain.wyckoff.state import RISE, Mark, OpenRange
@@ -106,7 +106,7 @@ class Chart:
         self,
         i: int,
         of: OpenRange,
-        status: Literal["open", "completed", "failed", "expired", "abandoned"] = "open",
+        status: Standing = "open",
     ) -> None:
         """Write down how the range stands; a completed one goes on as markup or markdown."""
         if status == "completed":
@@ -117,12 +117,12 @@ class Chart:
         assert range_id is not None
         told = Range(
             self.symbol, self.timeframe, self.rules.name, self.side, range_id, of.opened_ts, of.climax.ts,
-            self.ts(i), self._ends(i), status, of.phases[-1][0], tuple(of.phases),  # type: ignore[arg-type]
+            self.ts(i), self._ends(i), status, of.phases[-1][0], tuple(of.phases),
             below, above, of.unit_sum * QUANTUM / LOOKBACK,
         )  # fmt: skip
         self.said.append((i, told))
 
-    def phase(self, i: int, of: OpenRange, letter: str) -> bool:
+    def phase(self, i: int, of: OpenRange, letter: Phase) -> bool:
         """Enter a phase, unless it or a later one was reached already."""
         if of.phases and of.phases[-1][0] >= letter:
             return False
@@ -143,7 +143,7 @@ class Chart:
         ratio = LOOKBACK * self.volume[i] / self.tape.volume_sum[i].item() if self.tape.evaluable[i] else None
         told = Pattern(
             self.symbol, self.timeframe, self.rules.name, self.side, range_id, self._own(kind), bar.ts,
-            self.ts(i), detected, patterns.expires_at(self.timeframe, detected), of.phases[-1][0],  # type: ignore[arg-type]
+            self.ts(i), detected, patterns.expires_at(self.timeframe, detected), of.phases[-1][0],
             worth, entry, stop, target, far if 0 < far < MAX_PRICE else None,
             (target - entry) / (entry - stop), False if kind == "SPRING" else None,
             indicators(self.tape.bars, i, ratio),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from fractions import Fraction
+from typing import Any
 
 from rollotape.domain.wyckoff.rules import Rules
 from rollotape.errors import Refused
@@ -21,12 +22,12 @@ def derived(base: Rules, changes: Mapping[str, str]) -> Rules:
     Raises:
         Refused: there is no such parameter, or it cannot have that value.
     """
-    values = {name: _value(base, name, text) for name, text in changes.items()}
+    values: dict[str, Any] = {name: _value(base, name, text) for name, text in changes.items()}
     values = {name: value for name, value in sorted(values.items()) if value != getattr(base, name)}
     if not values:
         return base
     told = ",".join(f"{name}={str(value).lower()}" for name, value in values.items())
-    return replace(base, name=f"{base.name}+{told}", **values)  # type: ignore[arg-type]
+    return replace(base, name=f"{base.name}+{told}", **values)
 
 
 def _value(base: Rules, name: str, text: str) -> Fraction | int | bool:

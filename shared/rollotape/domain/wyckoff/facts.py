@@ -10,6 +10,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from rollotape.domain.ids import own_id
 
 Side = Literal["accumulation", "distribution"]
+Phase = Literal["A", "B", "C", "D", "E"]
+Standing = Literal["open", "completed", "failed", "expired", "abandoned"]
+"""Of a range."""
 Terms = tuple[tuple[str, float], ...]
 """What a confidence is made of: name and value of each term, 0..1; the weights stand in the rules."""
 
@@ -75,9 +78,9 @@ class Range(NamedTuple):
     """Its climax now."""
     confirmed_ts: int
     knowable_at: int
-    status: Literal["open", "completed", "failed", "expired", "abandoned"]
-    phase: Literal["A", "B", "C", "D", "E"]
-    phases: tuple[tuple[str, int], ...]
+    status: Standing
+    phase: Phase
+    phases: tuple[tuple[Phase, int], ...]
     """Every phase reached and the bar at which that was known."""
     support: float | None
     resistance: float | None
@@ -107,7 +110,7 @@ class Pattern(NamedTuple):
     knowable_at: int
     """`detected_at` of the pattern."""
     expires_at: int
-    phase: Literal["A", "B", "C", "D", "E"]
+    phase: Phase
     confidence: float
     entry: float
     stop: float

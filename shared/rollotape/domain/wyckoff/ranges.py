@@ -5,6 +5,7 @@
 
 from rollotape.domain.wyckoff import confidence
 from rollotape.domain.wyckoff.chart import Chart
+from rollotape.domain.wyckoff.facts import Standing
 from rollotape.domain.wyckoff.rules import LOOKBACK
 from rollotape.domain.wyckoff.state import (
     AWAITED,
@@ -71,9 +72,9 @@ class Reader:
             chart.range(i, of)
         return True
 
-    def _end(self, i: int, status: str) -> bool:
+    def _end(self, i: int, status: Standing) -> bool:
         if self.of.proven:
-            self.chart.range(i, self.of, status)  # type: ignore[arg-type]
+            self.chart.range(i, self.of, status)
         return False
 
     def _supersedes(self, i: int) -> bool:
@@ -96,7 +97,7 @@ class Reader:
             chart.range(i, of)
         return True
 
-    def _rise(self, i: int) -> str | None:
+    def _rise(self, i: int) -> Standing | None:
         """Until the automatic rally is known, or is not coming."""
         of, chart, rules = self.of, self.chart, self.rules
         if of.reaction is None or chart.high[i] > of.reaction.level:
@@ -124,7 +125,7 @@ class Reader:
         if i > of.reaction.at:
             self._near_support(i)
 
-    def _ground(self, i: int) -> str | None:
+    def _ground(self, i: int) -> Standing | None:
         """Between AR and SOS: secondary tests, springs and their tests, until strength shows."""
         of, chart, rules = self.of, self.chart, self.rules
         assert of.reaction is not None
@@ -269,7 +270,7 @@ class Reader:
         of.candidate = None
         self._leave_dip(NO_DIP)
 
-    def _strength(self, i: int) -> str | None:
+    def _strength(self, i: int) -> Standing | None:
         """After SOS: the last point of support, on the first pullback that is one."""
         of, chart = self.of, self.chart
         assert of.sos is not None

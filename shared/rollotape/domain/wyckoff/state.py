@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from rollotape.domain.wyckoff.facts import Phase
 from rollotape.domain.wyckoff.rules import CREST, LOOKBACK, Rules
 
 State = bytes
@@ -91,7 +92,7 @@ class OpenRange:
     support: int
     """The lowest of climax and secondary tests, in quanta of this side's view."""
     support_price: float
-    phases: list[tuple[str, int]]
+    phases: list[tuple[Phase, int]]
     proven: bool = False
     """Whether its climax was written down."""
     stage: int = RISE
