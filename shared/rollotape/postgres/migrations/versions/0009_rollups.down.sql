@@ -1,0 +1,17 @@
+DROP TRIGGER mark_answers ON sector_mapping;
+DROP TRIGGER mark_trades_of_sectors_deleted ON sectors;
+DROP TRIGGER mark_trades_of_sectors_updated ON sectors;
+DROP TRIGGER mark_trades_of_sectors_inserted ON sectors;
+DROP TRIGGER mark_trades_of_patterns_deleted ON patterns;
+DROP TRIGGER mark_trades_of_patterns_updated ON patterns;
+DROP TRIGGER mark_trades_of_patterns_inserted ON patterns;
+DROP TRIGGER mark_trades_deleted ON signals;
+DROP TRIGGER mark_trades_updated ON signals;
+DROP TRIGGER mark_trades_inserted ON signals;
+DROP FUNCTION mark_answers, mark_trades_of_sectors, mark_trades_of_patterns, mark_trades;
+DROP TABLE performance_headlines, performance_days, generations, unrolled_days;
+DROP VIEW closed_trades;
+DROP INDEX idx_signals_going, idx_signals_pattern, idx_signals_exit_date, idx_signals_analytics;
+ALTER TABLE signals DROP COLUMN r;
+ALTER TABLE signals DROP COLUMN sessions_held;
+DROP FUNCTION new_york_day;
