@@ -467,7 +467,7 @@ async def test_an_older_installation_is_read_once_it_is_migrated_and_forgets_it_
     await desk.apply(told("A", walk(93)))
     expected = await desk.stored()
     undone = migrate.downgrade(settings.database_url, to="0005_keys").applied
-    assert undone == ("0007_own_ids", "0006_wyckoff")
+    assert undone[-2:] == ("0007_own_ids", "0006_wyckoff")
     async with open_bench(settings) as older:
         assert await older.rows("SELECT count(*) FROM patterns") == [(0,)]
     migrate.upgrade(settings.database_url, 16)

@@ -1,0 +1,1 @@
+DROP TABLE backtest_events, backtest_results, backtest_runs;
