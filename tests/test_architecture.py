@@ -17,9 +17,7 @@ import pytest
 from rollotape.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-SERVICES = {
-    path.name: path for path in sorted(ROOT.glob("services/*/*")) if (path / "__init__.py").exists()
-}
+SERVICES = {path.name: path for path in sorted(ROOT.glob("services/*/*")) if (path / "__init__.py").exists()}
 PACKAGES = {"rollotape": ROOT / "shared" / "rollotape"} | SERVICES
 
 PURE = {
@@ -127,7 +125,12 @@ def test_the_domain_neither_reads_nor_prints(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "allowed"),
-    [("rollotape.errors", set()), ("rollotape.events", set()), ("rollotape.settings", {"rollotape.errors"})],
+    [
+        ("rollotape.errors", set()),
+        ("rollotape.events", set()),
+        ("rollotape.wording", {"rollotape.errors"}),
+        ("rollotape.settings", {"rollotape.errors", "rollotape.wording"}),
+    ],
 )
 def test_contracts_errors_and_settings_depend_on_nothing_above_them(name: str, allowed: set[str]) -> None:
     assert {i for i in imports(name) if i.partition(".")[0] in PACKAGES} <= allowed

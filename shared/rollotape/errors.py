@@ -7,6 +7,7 @@ RolloError
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -18,6 +19,12 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}"
+
+
+def short(value: Any) -> str:
+    """A value as text for a reason, cut where a sender might be hostile."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}... ({len(text)} characters)"
 
 
 class RolloError(Exception):

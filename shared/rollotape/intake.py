@@ -17,6 +17,7 @@ from rollotape.domain.bars import Candidates, Rows
 from rollotape.domain.sessions import Sessions
 from rollotape.errors import Fault
 from rollotape.events import BAR_ENTRY, MAX_FRAME_BARS, MAX_PAYLOAD_BYTES, Bar, BarFrame, Frame, Instant
+from rollotape.wording import must, shown
 
 Key = tuple[str, str]
 """(symbol, timeframe)"""
@@ -325,7 +326,7 @@ def _decode(payload: bytes) -> tuple[dict[str, Any] | None, list[Fault]]:
     except ValueError as error:
         return None, [Fault("json", f"not JSON: {error}")]
     if not isinstance(decoded, dict):
-        return None, [Fault("json", f"must be one object, got {type(decoded).__name__}")]
+        return None, [Fault("json", f"must be one object, got {shown(decoded)}")]
     return decoded, []
 
 
@@ -352,9 +353,8 @@ def _sound(decoded: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         try:
             values[name] = _field(name).validate_json(_dumps(decoded[name]))
         except ValidationError as error:
-            said = error.errors(include_url=False, include_context=False)[0]["msg"]
-            reason = said.removeprefix("Value error, ")  # Pydantic's words before ours
-            found.append(Fault(name, f"{reason}, got {domain.short(decoded[name])}"))
+            said = must(error.errors(include_url=False)[0])
+            found.append(Fault(name, f"{said}, got {shown(decoded[name])}"))
     return values, sorted(found)
 
 
@@ -385,12 +385,12 @@ def _frame_faults(decoded: dict[str, Any]) -> list[Fault]:
     """Faults of a frame as a whole: without columns of one length there are no rows to judge."""
     found = []
     if decoded.get("version", 1) != 1:
-        found.append(Fault("version", f"must be 1, got {domain.short(decoded['version'])}"))
+        found.append(Fault("version", f"must be 1, got {shown(decoded['version'])}"))
     if not isinstance(decoded.get("timeframe"), str):
         found.append(Fault("timeframe", "must be a string"))
     frame = decoded["frame"]
     if not isinstance(frame, dict):
-        return [*found, Fault("frame", f"must be an object of columns, got {type(frame).__name__}")]
+        return [*found, Fault("frame", f"must be an object of columns, got {shown(frame)}")]
     unknown = decoded.keys() - BarFrame.model_fields.keys()
     found += [Fault(_printable(name[:60]), "is not a field of a frame") for name in sorted(unknown)]
     unknown = frame.keys() - set(_COLUMNS)

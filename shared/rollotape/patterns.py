@@ -97,7 +97,7 @@ def adapt(said: Mapping[str, Any]) -> dict[str, Any]:
     detected = flat.get("detected_at", flat.get("detection_timestamp", flat.get("timestamp")))
     sent = said.get("timestamp", detected)
     kind = str(flat.get("event_type", "detected")).rpartition("_")[2]
-    return {
+    ours = {
         **event,
         "event": kind if kind in _KINDS else "detected",
         "source": _source(said, flat),
@@ -109,6 +109,7 @@ def adapt(said: Mapping[str, Any]) -> dict[str, Any]:
         "expires_at": _time(flat.get("expires_at", flat.get("expiration"))),
         "revision": _milliseconds(sent),
     }
+    return {name: value for name, value in ours.items() if value is not None}  # so what is missing is missing
 
 
 def _flatten(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pydantic_core import from_json
 
 from rollotape.domain import bars
 from rollotape.domain.bars import EARLY_US
-from rollotape.errors import Fault, Unprocessable
+from rollotape.errors import Fault, Unprocessable, short
 from rollotape.events import MAX_PAYLOAD_BYTES, Contract
+from rollotape.wording import reason, shown
 
 C = TypeVar("C", bound=Contract)
 _US = 1_000_000
@@ -32,7 +33,7 @@ def one_object(payload: bytes | None) -> dict[str, Any]:
     except ValueError as error:
         raise Unprocessable([Fault("json", f"not JSON: {error}")]) from None
     if not isinstance(said, dict):
-        raise Unprocessable([Fault("json", f"must be one object, got {type(said).__name__}")])
+        raise Unprocessable([Fault("json", f"must be one object, got {shown(said)}")])
     return said
 
 
@@ -45,24 +46,25 @@ def validated(contract: type[C], said: Mapping[str, Any]) -> C:
     try:
         return contract.model_validate_json(orjson.dumps(said, default=str))
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False)
-        faults = [
-            Fault(".".join(map(str, e["loc"]))[:60] or "json", f"{e['msg']}, got {bars.short(e['input'])}")
-            for e in wrong
-        ]
+        wrong = error.errors(include_url=False)
+        faults = [Fault(_name(e["loc"]), reason(e, of="this event")) for e in wrong]
         raise Unprocessable(faults) from None
     except TypeError as error:
         raise Unprocessable([Fault("json", f"not JSON: {error}")]) from None
+
+
+def _name(loc: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, loc))[:60] or "json"
 
 
 def key_faults(symbol: str, timeframe: str) -> list[Fault]:
     """What is wrong about a symbol and a timeframe."""
     found = []
     if not bars.symbol_is_valid(symbol):
-        found.append(Fault("symbol", f"must be 1 to 20 characters A-Z 0-9 . - ^ /, got {bars.short(symbol)}"))
+        found.append(Fault("symbol", f"must be 1 to 20 characters A-Z 0-9 . - ^ /, got {short(symbol)}"))
     if timeframe not in bars.TIMEFRAMES:
         names = " ".join(bars.TIMEFRAMES)
-        found.append(Fault("timeframe", f"must be one of {names}, got {bars.short(timeframe)}"))
+        found.append(Fault("timeframe", f"must be one of {names}, got {short(timeframe)}"))
     return found
 
 

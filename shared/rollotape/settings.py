@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis.asyncio.connection import parse_url
 
 from rollotape.errors import Refused
+from rollotape.wording import reason
 
 PREFIX = "ROLLO_"
 FROM_FILE = "_FILE"
@@ -143,7 +144,7 @@ def _complaint(error: Any) -> str:
     if error["type"] == "missing":
         meaning = (Settings.model_fields[name].description or "").rstrip(".")
         return f"{variable(name)} is not set ({meaning})"
-    return f"{variable(name)}: {error['msg']}"
+    return f"{variable(name)}: {reason(error)}"
 
 
 def must_be_redis(name: str, url: str) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rollotape import calendars
 from rollotape.domain import bars as domain
 from rollotape.domain.bars import BAR, NUMBERS, TIMEFRAMES, Candidates, candidates
+from rollotape.errors import short
 from support.bars import LATER_MS, us
 from support.tapes import examples
 
@@ -31,9 +32,7 @@ def sent(
 ) -> Candidates:
     values = {**GOOD, **(numbers or {})}
     columns = {name: [values[name]] for name in NUMBERS}
-    return candidates(
-        timeframe, [symbol], [us(ts) / 1e6], columns, [revision], [synthetic], [arrived_ms]
-    )
+    return candidates(timeframe, [symbol], [us(ts) / 1e6], columns, [revision], [synthetic], [arrived_ms])
 
 
 def reasons(candidate: Candidates) -> dict[str, list[str]]:
@@ -343,7 +342,7 @@ def test_every_number_within_the_bounds_is_valid(volume: float, price: float) ->
 
 @pytest.mark.parametrize("value", [1, "x" * 100, b"\x00", None, ["a"] * 1000, "\n"])
 def test_a_value_in_a_reason_is_cut_and_printable(value: object) -> None:
-    text = domain.short(value)
+    text = short(value)
     assert len(text) <= 85
     assert text.isprintable()
     assert re.match(r".+", text)

@@ -62,8 +62,8 @@ POISON: dict[str, tuple[Any, list[Fault]]] = {
         text(BAR)[:40],
         [Fault("json", "not JSON: EOF while parsing a string at line 1 column 40")],
     ),
-    "null": (b"null", [Fault("json", "must be one object, got NoneType")]),
-    "a list": ([BAR], [Fault("json", "must be one object, got list")]),
+    "null": (b"null", [Fault("json", "must be one object, got null")]),
+    "a list": ([BAR], [Fault("json", "must be one object, got a list")]),
     "invalid UTF-8": (
         text(BAR).replace(b"AAPL", b"A\xff"),
         [Fault("json", "not JSON: invalid unicode code point at line 1 column 28")],
@@ -86,8 +86,8 @@ POISON: dict[str, tuple[Any, list[Fault]]] = {
         [Fault("json", "not JSON: recursion limit exceeded at line 1 column 202")],
     ),
     "a missing field": (without("close"), [Fault("close", "is missing")]),
-    "a wrong type": (BAR | {"open": "100"}, [Fault("open", "Input should be a valid number, got '100'")]),
-    "an unknown version": (BAR | {"version": 2}, [Fault("version", "Input should be 1, got 2")]),
+    "a wrong type": (BAR | {"open": "100"}, [Fault("open", "must be a number, got '100'")]),
+    "an unknown version": (BAR | {"version": 2}, [Fault("version", "must be 1, got 2")]),
     "a negative price": (
         BAR | {"low": -99.0},
         [Fault("low", "must be a finite number above 0 and below 1e+08, got -99.0")],

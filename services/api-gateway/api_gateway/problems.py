@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from rollotape.errors import RolloError, Unavailable
+from rollotape.wording import must
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
@@ -157,7 +158,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     found = []
     for detail in error.errors():
         location, *rest = map(str, detail["loc"])
-        found.append(FieldError(location, short(".".join(rest) or location), detail["msg"]))
+        found.append(FieldError(location, short(".".join(rest) or location), must(detail)))
     return answer(request, invalid(found))
 
 

@@ -24,6 +24,7 @@ from api_gateway.problems import FieldError, invalid, short
 from api_gateway.responses import Form
 from rollotape.domain import sectors
 from rollotape.domain.bars import TIMEFRAMES, symbol_is_valid, timeframe
+from rollotape.wording import must
 
 MOST_SYMBOLS = 1_000
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -287,9 +288,9 @@ def _parameter(name: str, said: dict[str, Any], required: bool) -> dict[str, Any
 def _wrong(error: ValidationError) -> list[FieldError]:
     """What pydantic found; an element of a list is named by its value, because the list has no places."""
     found = []
-    for detail in error.errors(include_url=False, include_context=False):
+    for detail in error.errors(include_url=False):
         got = "" if detail["type"] == "missing" else f", got {short(str(detail['input']))}"
-        found.append(FieldError("query", str((detail["loc"] or ("page",))[0]), f"{detail['msg']}{got}"))
+        found.append(FieldError("query", str((detail["loc"] or ("page",))[0]), f"{must(detail)}{got}"))
     return found
 
 

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from rollotape.domain.sessions import DAY_US, Sessions, Times
-from rollotape.errors import Fault
+from rollotape.errors import Fault, short
 
 MINUTE_US = 60_000_000
 MAX_PRICE = 1e8
@@ -245,12 +245,6 @@ def faults(candidate: Candidates, sessions: Sessions) -> list[Fault]:
             missing = value != value
             found.append(Fault(field, "is missing or not a number" if missing else f"{reason}, got {value}"))
     return found
-
-
-def short(value: Any) -> str:
-    """A value as text for a reason, cut where a sender might be hostile."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}... ({len(text)} characters)"
 
 
 def complete(candidates: Candidates, sessions: Sessions) -> Rows:
