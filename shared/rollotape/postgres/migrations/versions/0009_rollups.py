@@ -3,7 +3,7 @@
 from rollotape.postgres.migrations import run_file
 
 revision = "0009_rollups"
-down_revision = "0007_own_ids"
+down_revision = "0008_backtests"
 branch_labels = None
 depends_on = None
 
