@@ -1,38 +1,22 @@
 """Events about patterns and trades become committed ones: gather, decide, apply, say."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from prometheus_client import Counter
 
 from detector.handlers import SERVICE, defect
 from rollotape import metrics, patterns
-from rollotape.domain.patterns import PatternFact, Rank, Settled, settle
+from rollotape.domain.patterns import PatternFact, Settled, Stored, settle
 from rollotape.errors import Unprocessable
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.pool import unavailable
+from rollotape.postgres.states import States
 from rollotape.postgres.versions import Moved, Version
 from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox
-
-
-class Store(Protocol):
-    """Where the state of things is kept that events carry in full."""
-
-    async def versions(self, symbols: Collection[str]) -> dict[str, Version]: ...
-
-    async def ranks(self, ids: Collection[UUID]) -> dict[UUID, Rank]: ...
-
-    async def commit(
-        self,
-        winners: Mapping[UUID, PatternFact],
-        known: Collection[UUID],
-        expected: Mapping[str, Version],
-        refused: Sequence[DeadLetter],
-    ) -> Unsaid | None: ...
 
 
 class ApplyEvents:
@@ -40,7 +24,7 @@ class ApplyEvents:
 
     def __init__(
         self,
-        store: Store,
+        store: States,
         outbox: Outbox,
         read: Callable[[bytes | None, int], PatternFact],
         outcomes: Counter,
@@ -69,7 +53,7 @@ class ApplyEvents:
     async def bury(self, entry: Entry, error: Exception) -> None:
         """Keep an event that we cannot apply though it is sound: a bug must not block its partition."""
         with unavailable(SERVICE):
-            await self._store.commit({}, (), {}, [defect(entry, error)])
+            await self._store.commit({}, {}, {}, [defect(entry, error)])
 
     async def _until_unmoved(self, known: Sequence[PatternFact], refused: Sequence[DeadLetter]) -> Settled:
         while True:
@@ -85,14 +69,24 @@ class ApplyEvents:
     async def _once(
         self, incoming: Sequence[PatternFact], refused: Sequence[DeadLetter]
     ) -> tuple[Settled, Unsaid | None]:
-        versions = await self._store.versions({fact.symbol for fact in incoming})
-        stored = await self._store.ranks({fact.id for fact in incoming})
+        versions, stored = await self._gather(incoming)
 
         settled = settle(stored, incoming)
 
         if not settled.winners and not refused:
             return settled, None
-        return settled, await self._store.commit(settled.winners, stored.keys(), versions, refused)
+        return settled, await self._store.commit(settled.winners, stored, versions, refused)
+
+    async def _gather(self, incoming: Sequence[PatternFact]) -> tuple[dict[str, Version], dict[UUID, Stored]]:
+        """States not older than the versions: also of those symbols under which things were kept so far."""
+        symbols, ids = {fact.symbol for fact in incoming}, {fact.id for fact in incoming}
+        while True:
+            versions = await self._store.versions(symbols)
+            stored = await self._store.stored(ids)
+            others = {known.symbol for known in stored.values()} - symbols
+            if not others:
+                return versions, stored
+            symbols |= others
 
     def _sorted(self, entries: Sequence[Entry]) -> tuple[list[PatternFact], list[DeadLetter]]:
         known: list[PatternFact] = []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from rollotape.domain.bars import TIMEFRAMES, Timeframe
@@ -15,6 +15,13 @@ _INTRADAY_DAYS = 7
 
 Rank = tuple[bool, int, int]
 """(expired, revision, hash): the greatest is the state, whoever came first. A trade does not expire."""
+
+
+class Stored(NamedTuple):
+    """What is known of something that events were applied about before."""
+
+    rank: Rank
+    symbol: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +66,16 @@ def state_hash(state: Mapping[str, Any]) -> int:
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
-def settle(stored: Mapping[UUID, Rank], incoming: Iterable[PatternFact]) -> Settled:
+def settle(stored: Mapping[UUID, Stored], incoming: Iterable[PatternFact]) -> Settled:
     """Decide what the state of each of them is; the outcome does not depend on order or repetition."""
     result = Settled()
     for fact in incoming:
         rival = result.winners.get(fact.id)
-        best = rival.rank if rival else stored.get(fact.id)
-        if best is None:
+        known = rival or stored.get(fact.id)
+        if known is None:
             result.winners[fact.id] = fact
             continue
+        best = known.rank
         if fact.rank == best:
             result.duplicate += 1
             continue

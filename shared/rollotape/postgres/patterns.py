@@ -8,12 +8,8 @@ import asyncpg
 
 from rollotape import facts
 from rollotape.domain.analysis import Key
-from rollotape.domain.patterns import PatternFact, Rank
-from rollotape.postgres import dead_letters as graveyard
-from rollotape.postgres import outbox, versions
-from rollotape.postgres.dead_letters import DeadLetter
-from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
+from rollotape.postgres.states import States
 from rollotape.postgres.versions import Version
 
 COLUMNS = (
@@ -22,52 +18,21 @@ COLUMNS = (
     "entry", "stop", "target_1", "target_2", "planned_r", "test_confirmed", "range_id", "rule_set",
     "detected_at", "confirmed_at", "expires_at",
 )  # fmt: skip
-_STORE = f"""
-INSERT INTO patterns AS p ({", ".join(COLUMNS)})
-VALUES ({", ".join(f"${i}" for i in range(1, len(COLUMNS) + 1))})
-ON CONFLICT (id) DO UPDATE SET {", ".join(f"{c} = EXCLUDED.{c}" for c in COLUMNS[1:])}
-WHERE (EXCLUDED.status = 'expired', EXCLUDED.revision, EXCLUDED.hash)
-    > (p.status = 'expired', p.revision, p.hash)
-"""  # noqa: S608 - names of our own columns only
+_GREATER = """(EXCLUDED.status = 'expired', EXCLUDED.revision, EXCLUDED.hash)
+    > (s.status = 'expired', s.revision, s.hash)"""
 
 
-class Patterns:
-    """Needs a pool opened with `raw_times`: times are integer microseconds."""
+class Patterns(States):
+    """Patterns of outside systems."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
-        self._pool = pool
+        super().__init__(pool, "patterns", COLUMNS, _GREATER)
 
-    async def versions(self, symbols: Collection[str]) -> dict[str, Version]:
-        return await versions.current(self._pool, symbols)
-
-    async def ranks(self, ids: Collection[UUID]) -> dict[UUID, Rank]:
-        """By id what another event about a stored pattern has to exceed."""
-        found = await self._pool.fetch(queries("patterns")["ranks"], list(ids))
-        return {pattern_id: (expired, revision, digest) for pattern_id, expired, revision, digest in found}
-
-    async def commit(
-        self,
-        winners: Mapping[UUID, PatternFact],
-        known: Collection[UUID],
-        expected: Mapping[str, Version],
-        refused: Sequence[DeadLetter],
-    ) -> Unsaid | None:
-        """Write everything in one short transaction.
-
-        Raises:
-            Moved: a symbol's version is no longer the one expected.
-        """
-        async with self._pool.acquire() as connection, connection.transaction():
-            messages: list[facts.Message] = []
-            if winners:
-                moved = await versions.lock(connection, {w.symbol for w in winners.values()}, expected)
-                rows = [[w.state[c] for c in COLUMNS] for _, w in sorted(winners.items())]
-                await connection.executemany(_STORE, rows)
-                await recount(connection, ids=list(winners))
-                messages = await updates(connection, list(winners), known, moved)
-            if refused:
-                await graveyard.store(connection, refused)
-            return await outbox.add(connection, messages)
+    async def _told(
+        self, connection: Any, ids: Sequence[UUID], known: Collection[UUID], moved: Mapping[str, Version]
+    ) -> list[facts.Message]:
+        await recount(connection, ids=ids)
+        return await updates(connection, ids, known, moved)
 
 
 async def recount(

@@ -1,6 +1,6 @@
--- name: ranks
+-- name: states
 -- What decides whether another event about a stored pattern wins.
-SELECT id, status = 'expired', revision, hash FROM patterns WHERE id = ANY($1::uuid[]);
+SELECT id, symbol, status = 'expired', revision, hash FROM patterns WHERE id = ANY($1::uuid[]);
 
 -- name: recount
 -- Counts are a function of the stored events: of every pattern in doubt they are taken anew, whatever changed.

@@ -40,3 +40,10 @@ async def lock(
     moved = {symbol: (counter + 1, secrets.randbits(63)) for symbol, counter, _ in locked}
     await connection.execute(sql["move_symbols"], list(moved), [nonce for _, nonce in moved.values()])
     return moved
+
+
+async def level(connection: Any, locked: Mapping[str, Version]) -> dict[str, Version]:
+    """Bring symbols that are locked and moved to one counter, the greatest of them."""
+    most = max(counter for counter, _ in locked.values())
+    await connection.execute(queries(_SQL)["level_symbols"], list(locked), most)
+    return {symbol: (most, nonce) for symbol, (_, nonce) in locked.items()}

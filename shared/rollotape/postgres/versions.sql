@@ -16,3 +16,6 @@ ORDER BY symbol COLLATE "C" FOR UPDATE;
 -- A counter alone would repeat itself after a restored backup; the nonce does not.
 UPDATE symbol_state s SET version = s.version + 1, nonce = w.nonce
 FROM unnest($1::text[], $2::bigint[]) AS w(symbol, nonce) WHERE s.symbol = w.symbol;
+
+-- name: level_symbols
+UPDATE symbol_state SET version = $2 WHERE symbol = ANY($1::text[]);
