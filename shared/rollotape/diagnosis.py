@@ -1,6 +1,5 @@
 """What is wrong with a stack and what to do about it, decided from what was seen."""
 
-import difflib
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,8 @@ from redis.exceptions import AuthenticationError
 
 from rollotape.observer import Database, Observation, Part, Server
 from rollotape.postgres.standing import Installation
-from rollotape.settings import FROM_FILE, PREFIX, Settings
+from rollotape.settings import FROM_FILE, PREFIX, Settings, unread, without_login
 
-OTHER_VARIABLES = {"ROLLO_DATA", "ROLLO_API_KEY", "ROLLO_SHARED_DATA"}
-"""Read by commands and tests, and no settings of services."""
-TESTS = "ROLLO_TEST_"
 REDIS_LEAST = (7, 0)
 POSTGRES_LEAST = 15
 SKEW_WARN_S, SKEW_BREAKS_S = 5.0, 300.0
@@ -63,13 +59,22 @@ class Place:
     free_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server was looked for, and whether the environment says so or a stack of this machine."""
+
+    variable: str
+    place: str
+    is_named: bool
+
+
 def diagnose(seen: Observation, settings: Settings, place: Place) -> list[Finding]:
     """Every check, in the order in which one would look."""
     checks: Sequence[Callable[[], Iterator[Finding]]] = (
         lambda: variables(place.environment),
-        lambda: _redis(seen.redis),
-        lambda: _cache(seen),
-        lambda: _database(seen.database),
+        lambda: _redis(seen.redis, _address("redis_url", settings, place)),
+        lambda: _cache(seen, _address("cache_url", settings, place)),
+        lambda: _database(seen.database, _address("database_url", settings, place)),
         lambda: _schema(seen.database, settings, place),
         lambda: _clocks(seen),
         lambda: _services(seen),
@@ -81,6 +86,12 @@ def diagnose(seen: Observation, settings: Settings, place: Place) -> list[Findin
         lambda: _disk(place),
     )
     return [finding for check in checks for finding in check()]
+
+
+def _address(setting: str, settings: Settings, here: Place) -> Address:
+    variable = f"{PREFIX}{setting.upper()}"
+    is_named = any(here.environment.get(variable + ending) for ending in ("", FROM_FILE))
+    return Address(variable, without_login(getattr(settings, setting) or ""), is_named)
 
 
 def ok(check: str, says: str) -> Finding:
@@ -97,25 +108,19 @@ def broken(check: str, says: str, remedy: str) -> Finding:
 
 def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that nobody reads: most likely a typo, and the setting has its default."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{name}{FROM_FILE}" for name in known} | OTHER_VARIABLES
-    unknown = sorted(
-        name for name in environment if name.upper().startswith(PREFIX)
-        and name not in known and not name.startswith(TESTS)
-    )  # fmt: skip
-    for name in unknown:
-        near = difflib.get_close_matches(name.upper(), known, 1, 0.75)
-        meant = f"did you mean {near[0]}?" if near else "see deploy/local.env for those that there are"
+    strange = unread(environment)
+    for name, near in strange.items():
+        meant = f"did you mean {near}?" if near else "see deploy/local.env for those that there are."
         yield warning("settings", f"{name} is set, and nothing reads it", f"{meant} Rename or remove it")
-    if not unknown:
-        count = len([name for name in environment if name in known])
+    if not strange:
+        count = len([name for name in environment if name.startswith(PREFIX)])
         yield ok("settings", f"{count} ROLLO_ variables set, all of them known")
 
 
-def _redis(part: Part[Server]) -> Iterator[Finding]:
+def _redis(part: Part[Server], address: Address) -> Iterator[Finding]:
     check = "redis"
     if part.seen is None:
-        yield _away(check, "Redis", "ROLLO_REDIS_URL", part)
+        yield _away(check, "Redis", address, part)
         return
     found = part.seen
     yield ok(check, f"{found.title} answers in {found.answer_s * 1e3:.1f} ms")
@@ -166,13 +171,13 @@ def _persistence(found: Server) -> Iterator[Finding]:
         yield ok("redis persistence", "the append-only file is on")
 
 
-def _cache(seen: Observation) -> Iterator[Finding]:
+def _cache(seen: Observation, address: Address) -> Iterator[Finding]:
     check, part = "cache", seen.cache
     if part is None:
         yield warning(check, "ROLLO_CACHE_URL is not set: answers are not kept", "name a Redis for answers")
         return
     if part.seen is None:
-        yield _away(check, "the Redis for answers", "ROLLO_CACHE_URL", part)
+        yield _away(check, "the Redis for answers", address, part)
         return
     info, streams = part.seen.info, seen.redis.seen
     if streams and info.get("run_id") == streams.info.get("run_id"):
@@ -193,10 +198,10 @@ def _cache(seen: Observation) -> Iterator[Finding]:
         )
 
 
-def _database(part: Part[Database]) -> Iterator[Finding]:
+def _database(part: Part[Database], address: Address) -> Iterator[Finding]:
     check = "postgres"
     if part.seen is None:
-        yield _away(check, "PostgreSQL", "ROLLO_DATABASE_URL", part)
+        yield _away(check, "PostgreSQL", address, part)
         return
     server = part.seen.standing.server
     yield ok(
@@ -461,7 +466,8 @@ def _disk(place: Place) -> Iterator[Finding]:
         yield ok("disk", says)
 
 
-def _away(check: str, what: str, variable: str, part: Part[Any]) -> Finding:
+def _away(check: str, what: str, address: Address, part: Part[Any]) -> Finding:
+    variable = address.variable
     if isinstance(part.error, AuthenticationError | asyncpg.InvalidAuthorizationSpecificationError):
         says = f"{what} rejects the login: {part.away}"
         return broken(check, says, f"see to user and password of {variable}")
@@ -469,8 +475,10 @@ def _away(check: str, what: str, variable: str, part: Part[Any]) -> Finding:
         return broken(check, f"{what}: {part.away}", f"create it, or name another in {variable}")
     return broken(
         check,
-        f"{what} cannot be reached: {part.away or 'it does not answer in time'}",
-        f"start it (`rollo up` for one of its own), or see to {variable}",
+        f"{what} cannot be reached at {address.place}: {part.away or 'it does not answer in time'}",
+        f"see whether it runs there, and to {variable}"
+        if address.is_named
+        else f"start it (`rollo up` for one of its own), or see to {variable}",
     )
 
 

@@ -1,11 +1,14 @@
 """Logs are JSON lines on stderr: `event` is stable, ids are fields, whatever library speaks."""
 
 import logging
+import os
 import sys
 from typing import Any
 
 import orjson
 import structlog
+
+from rollotape.settings import unread
 
 QUIET = {
     "asyncio": logging.WARNING,
@@ -50,6 +53,8 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
     for name, least in QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
     structlog.contextvars.bind_contextvars(service=service, instance=instance)
+    for name, meant in unread(os.environ).items():
+        structlog.get_logger().warning("variable_unread", variable=name, meant=meant)
 
 
 def _dumps(event: Any, **_: Any) -> str:

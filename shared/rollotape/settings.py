@@ -3,6 +3,7 @@
 Each may also be in a file: ROLLO_DATABASE_PASSWORD_FILE names the file that holds ROLLO_DATABASE_PASSWORD.
 """
 
+import difflib
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,11 @@ from rollotape.wording import reason
 
 PREFIX = "ROLLO_"
 FROM_FILE = "_FILE"
+OF_OTHERS = {"ROLLO_DATA", "ROLLO_API_KEY", "ROLLO_SHARED_DATA"} | {
+    f"ROLLO_{name}" for name in ("BUILD_NETWORK", "FILES", "IMAGE", "PUBLISH", "SECRETS", "STREAMS_MEMORY")
+}
+"""Read by commands and tests, and by docker-compose.yml: no settings of services."""
+OF_TESTS = "ROLLO_TEST_"
 
 
 def _instance() -> str:
@@ -94,8 +100,37 @@ def load(**given: Any) -> Settings:
     else:
         wrong += _wrong_addresses(settings)
     if wrong:
-        raise Refused("; ".join(wrong))
+        raise Refused("; ".join([*wrong, *misspelt(os.environ)]))
     return _with_passwords(settings)
+
+
+def unread(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Variables that nobody reads, most likely a typo, each with the one that was probably meant."""
+    known = {variable(name) for name in Settings.model_fields}
+    known |= {f"{name}{FROM_FILE}" for name in known} | OF_OTHERS
+    strange = sorted(
+        name
+        for name in environment
+        if name.upper().startswith(PREFIX) and name not in known and not name.startswith(OF_TESTS)
+    )
+    return {
+        name: next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.75)), None) for name in strange
+    }
+
+
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each of them that looks like another."""
+    return [
+        f"{name} is set, and nothing reads it: did you mean {meant}?"
+        for name, meant in unread(environment).items()
+        if meant
+    ]
+
+
+def without_login(url: str) -> str:
+    """Where a server is looked for, without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def named(setting: str) -> bool:

@@ -109,7 +109,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_dir: Path) -> No
         told = rollo("up", "--data", str(data_dir), "--port", str(port))
     assert told.returncode == 2
     assert f"port {port} is taken: choose another with --port" in told.stderr
-    eventually_sync(lambda: mentioning(data_dir) == {}, within_s=5)
+    assert told.stdout == "" and not (data_dir / "servers.json").exists(), "nothing was started for it"
 
 
 def test_the_usual_port_gives_way_to_a_free_one(data_dir: Path) -> None:

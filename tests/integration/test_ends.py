@@ -78,6 +78,18 @@ def test_who_waits_for_redis_says_so_once(
         assert running.stderr.read().startswith("rollo: stopped")
 
 
+def test_of_a_server_that_was_named_it_is_said_where_it_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROLLO_REDIS_URL", "redis://:secret@redis-streams:6379/0")
+    with pytest.raises(typer.Exit):
+        ends.run(_fail(redis.exceptions.ConnectionError("gone")))
+    said = capsys.readouterr().err
+    assert "It was looked for at redis://redis-streams:6379/0 (ROLLO_REDIS_URL)" in said
+    assert "rollo up" not in said
+    assert "secret" not in said
+
+
 async def _fail(error: Exception) -> None:
     with unavailable("postgres"):
         raise error

@@ -103,7 +103,7 @@ TROUBLES: dict[str, tuple[Observation, str, Level, str, str]] = {
         seen(redis=Part(away="refused")),
         "redis",
         BROKEN,
-        "cannot be reached: refused",
+        "cannot be reached at redis://",
         "ROLLO_REDIS",
     ),
     "login": (
@@ -287,6 +287,16 @@ def test_a_variable_that_nobody_reads_is_named_with_the_one_that_was_meant() -> 
     typo, other = sorted(variables(environment), key=lambda f: "COLOUR" in f.says)
     assert "did you mean ROLLO_REDIS_URL?" in typo.remedy
     assert "ROLLO_COLOUR is set, and nothing reads it" in other.says
+
+
+def test_what_is_away_is_named_with_where_it_was_looked_for() -> None:
+    away = seen(redis=Part(away="refused"))
+    there = SETTINGS.model_copy(update={"redis_url": "redis://:secret@redis-streams:6379/0"})
+    finding = found(away, there)["redis"]
+    assert "cannot be reached at redis://redis-streams:6379/0: " in finding.says
+    assert "rollo up" in finding.remedy
+    inside = replace(PLACE, environment={"ROLLO_REDIS_URL": "x"})
+    assert found(away, there, inside)["redis"].remedy == "see whether it runs there, and to ROLLO_REDIS_URL"
 
 
 def test_secrets_in_errors_of_others_are_not_repeated() -> None:

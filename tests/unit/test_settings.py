@@ -1,10 +1,14 @@
 """Where settings come from, and what is said when they are wrong."""
 
+import json
+import logging
+import re
 from pathlib import Path
 
 import pytest
+import structlog
 
-from rollotape import arguments, settings
+from rollotape import arguments, logs, settings
 from rollotape.errors import Refused
 
 REDIS, DATABASE = "redis://redis-streams:6379/0", "postgresql://rollo@postgres:5432/rollo"
@@ -111,3 +115,39 @@ def test_a_service_takes_no_arguments_and_lists_every_setting(capsys: pytest.Cap
     said = capsys.readouterr().out
     assert all(f"  ROLLO_{name.upper()} " in said for name in settings.Settings.model_fields)
     arguments.heed("detector", [])
+
+
+def test_a_setting_that_is_missing_because_it_is_misspelt_is_named_with_both_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ROLLO_REDIS_URL")
+    monkeypatch.setenv("ROLLO_REDIS_ULR", REDIS)
+    assert refusal().endswith("; ROLLO_REDIS_ULR is set, and nothing reads it: did you mean ROLLO_REDIS_URL?")
+
+
+def test_a_service_says_which_variables_nobody_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROLLO_LEESE_S", "5")
+    monkeypatch.setenv("ROLLO_STREAMS_MEMORY", "1gb")
+    handlers = logging.getLogger().handlers[:]
+    try:
+        logs.configure("detector", "one")
+        told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    finally:
+        logging.getLogger().handlers[:] = handlers
+        structlog.reset_defaults()
+    assert [(t["event"], t["variable"], t["meant"]) for t in told] == [
+        ("variable_unread", "ROLLO_LEESE_S", "ROLLO_LEASE_S")
+    ]
+
+
+def test_variables_of_the_compose_file_are_known() -> None:
+    compose = (Path(__file__).parents[2] / "docker-compose.yml").read_text("utf-8")
+    there = dict.fromkeys(re.findall(r"\bROLLO_[A-Z_]+", compose), "x")
+    assert len(there) > 5 and settings.unread(there) == {}
+
+
+def test_an_address_is_shown_without_its_login() -> None:
+    shown = settings.without_login("postgresql://rollo:quiet@one:5432,two:5433/rollo?sslmode=require")
+    assert shown == "postgresql://one:5432,two:5433/rollo"

@@ -66,6 +66,12 @@ def test_no_stack_is_refused_with_what_to_do(tmp_path: Path) -> None:
         stack.address(tmp_path)
 
 
+def test_no_stack_may_be_a_misspelt_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLO_REDIS_ULR", REDIS)
+    with pytest.raises(Refused, match=r"; ROLLO_REDIS_ULR is set, .* did you mean ROLLO_REDIS_URL\?$"):
+        stack.address(tmp_path)
+
+
 def test_a_stack_that_was_killed_is_not_taken_for_one_that_runs(tmp_path: Path) -> None:
     stack.write(tmp_path, a_stack(2**22 + 1))
     with pytest.raises(Refused, match="was killed: start it again"):

@@ -190,7 +190,7 @@ async def _wait(redis: Redis, partitions: int, meter: Meter) -> None:
         if time.monotonic() - moved > QUIET_S:
             raise Refused(
                 f"{waiting:,} entries were sent and are not applied, and nobody reads them: start the stack"
-                " (`rollo up`) and try again, or leave them out with --now"
+                " and try again, or leave them out with --now"
             )
         await asyncio.sleep(POLL_S)
 

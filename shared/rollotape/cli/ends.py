@@ -11,6 +11,7 @@ import asyncpg
 import redis.exceptions
 import typer
 
+from rollotape import settings as configuration
 from rollotape.cli import stack
 from rollotape.errors import Refused, RolloError
 from rollotape.postgres.pool import OUTAGES
@@ -84,10 +85,24 @@ def _in_words(error: Exception) -> str:
     else:
         what = {"postgres": "PostgreSQL", "redis": "Redis"}.get(str(error).partition(":")[0], "a server")
     where = f" ({cause})" if isinstance(cause, OSError) and str(cause) else ""
-    return (
-        f"{what} cannot be reached, or went away during the command{where}."
-        " If the stack has stopped, start it with `rollo up`; then run the command again"
-    )
+    return f"{what} cannot be reached, or went away during the command{where}. {_remedy(what)}"
+
+
+def _remedy(what: str) -> str:
+    """Of servers that the environment names, `rollo up` starts none."""
+    setting = {"Redis": "redis_url", "PostgreSQL": "database_url"}.get(what)
+    if setting is None or not configuration.named(setting):
+        return "If the stack has stopped, start it with `rollo up`; then run the command again"
+    place, variable = configuration.without_login(_url(setting)), configuration.variable(setting)
+    return f"It was looked for at {place} ({variable}): see whether it runs there; then run the command again"
+
+
+def _url(setting: str) -> str:
+    others = {"redis_url", "database_url"} - {setting}
+    try:
+        return str(getattr(configuration.load(**dict.fromkeys(others, "")), setting))
+    except Refused:
+        return ""  # the command could not have begun
 
 
 async def _until_interrupted(work: Coroutine[Any, Any, Result]) -> Result:

@@ -16,7 +16,7 @@ import typer
 from redis.asyncio import Redis
 
 from rollotape import calendars
-from rollotape.cli import ends
+from rollotape.cli import ends, stack
 from rollotape.cli.meters import Meter
 from rollotape.cli.scored import read_out, scored
 from rollotape.cli.waiting import keeps_streams, watched
@@ -223,7 +223,7 @@ class ImportJob:
 
     def _quiet(self, why: str) -> None:
         self.meter.note(
-            f"{why}: nothing has moved for a few seconds. Is a detector running? `rollo up` starts one. "
+            f"{why}: nothing has moved for a few seconds. Is a detector running?{stack.starts_one()} "
             "What was sent waits in the streams; Ctrl-C is safe."
         )
 

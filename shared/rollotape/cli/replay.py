@@ -16,7 +16,7 @@ import typer
 from redis.asyncio import Redis
 
 from rollotape import calendars
-from rollotape.cli import ends
+from rollotape.cli import ends, stack
 from rollotape.cli.importing import options_of
 from rollotape.cli.keyboard import keys
 from rollotape.cli.meters import Meter
@@ -244,7 +244,7 @@ class ReplayJob:
 
     def _quiet(self, why: str) -> None:
         self.meter.note(
-            f"{why}: nothing has moved for a few seconds. Is a detector running? `rollo up` starts one. "
+            f"{why}: nothing has moved for a few seconds. Is a detector running?{stack.starts_one()} "
             "What was sent waits in the streams."
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from rollotape.cli import stack
 from rollotape.postgres import arrivals
 from rollotape.postgres.arrivals import Due
 from rollotape.postgres.pool import unavailable
@@ -87,11 +88,13 @@ async def read_out(
             elif clock() - moved >= (stuck_s if left.is_attended else nobody_s):
                 if left.is_attended:
                     return Scored(False, f"nothing has moved for {stuck_s:g} s: see the log of the detector")
-                return Scored(False, "no detector is at work: `rollo up` starts one")
+                return Scored(
+                    False, f"no detector is at work.{stack.starts_one()} What is due waits in the database"
+                )
     return Scored(True)
 
 
 def _why(due: Due, stuck_s: float) -> str:
     if due.is_attended:
         return f"nothing has moved for {stuck_s:g} s although an rs-worker is connected: see its log"
-    return "no rs-worker is at work: `rollo up` starts one, and what is due waits in the database"
+    return f"no rs-worker is at work.{stack.starts_one()} What is due waits in the database"

@@ -54,13 +54,21 @@ def address(data: Path | None) -> Settings:
     """
     if is_named():
         return configuration.load()
-    urls = asdict(find(data).urls)
+    try:
+        urls = asdict(find(data).urls)
+    except Refused as error:
+        raise Refused("; ".join([str(error), *configuration.misspelt(os.environ)])) from None
     return configuration.load(**{name: url for name, url in urls.items() if not configuration.named(name)})
 
 
 def is_named() -> bool:
     """Whether the environment names a stack, so that no directory is asked."""
     return configuration.named("redis_url") and configuration.named("database_url")
+
+
+def starts_one() -> str:
+    """How the reader gets a service, said to those whose stack is of this machine."""
+    return "" if is_named() else " `rollo up` starts one."
 
 
 def database(data: Path | None) -> Settings:
@@ -77,7 +85,7 @@ def find(data: Path | None) -> Stack:
         Refused: none runs there; the message says what to do.
     """
     place = folder(data)
-    if place == DEFAULT and not _runs(DEFAULT) and _runs(DEMO):
+    if place == DEFAULT and not runs(DEFAULT) and runs(DEMO):
         place = DEMO
     try:
         found = read(place)
@@ -95,7 +103,8 @@ def find(data: Path | None) -> Stack:
     return found
 
 
-def _runs(place: Path) -> bool:
+def runs(place: Path) -> bool:
+    """Whether the stack of a directory is at work, as far as its file says."""
     try:
         return running(read(place).pid)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

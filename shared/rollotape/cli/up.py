@@ -104,7 +104,11 @@ class Run:
 
     async def start(self) -> stack.Stack | None:
         """Servers, schema, services; None when a signal came meanwhile."""
+        if self._options.port is not None and not stack.runs(self._options.data):
+            _gateway_port(self._options.port)  # before anything is started
         self._say(f"Starting Rollo Tape on {self._options.data}")
+        for sentence in configuration.misspelt(os.environ):
+            self._say(f"  {sentence}")
         urls = await asyncio.to_thread(self._servers.start)
         stack.remove(self._options.data)  # the data are ours now; a stack that was killed left its own
         for sentence in (self._servers.summary, *self._servers.notices):
