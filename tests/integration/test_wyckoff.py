@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from random import Random
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from cache_builder.handlers import ApplyUpdates
 from detector.patterns import ApplyPatterns
-from detector.wyckoff import Read
+from detector.wyckoff import Read, work
 from rollotape.cache.patterns import PatternModel
 from rollotape.cache.reader import PatternReader
 from rollotape.domain.bars import Rows
@@ -30,6 +31,7 @@ from rollotape.verify import verify
 from support import scans
 from support.applying import Bench, open_bench
 from support.calm import exports
+from support.waiting import eventually
 from support.wyckoff import walk
 
 RULES = WYCKOFF_1
@@ -299,6 +301,57 @@ async def test_what_another_rule_set_has_read_is_read_again(desk: Desk) -> None:
     await desk.check()
 
 
+NEWER = replace(RULES, name="wyckoff-9", spring_most=Fraction(2))
+"""A rule set of a later version, which finds other springs."""
+
+
+async def test_of_two_versions_at_work_the_older_one_stands_aside(desk: Desk) -> None:
+    bars = walk(93)
+    older, newer = desk.read, Read(Wyckoff(desk.bench.pool, NEWER), desk.bench.outbox, quiet_s=-1.0)
+    await desk.bench.apply(told("A", bars[:300]))
+    await older.prepare()
+    assert await older.once()
+    await newer.prepare()
+    assert await newer.once()
+
+    await desk.bench.apply(told("A", bars[300:]))
+    await older.prepare()
+    assert (await older.unread(), await older.once()) == (False, False)
+    assert await newer.once()
+    rule_sets = "SELECT DISTINCT rule_set FROM wyckoff_events UNION SELECT rule_set FROM wyckoff_states"
+    assert await desk.bench.rows(rule_sets) == [(NEWER.name,)]
+    assert (await verify(desk.bench.pool, rules=NEWER)).differences == []
+
+    await desk.bench.pool.execute("UPDATE wyckoff_states SET rule_set = 'wyckoff-0'")  # the way back
+    await older.prepare()
+    assert await older.once()
+    await desk.check()
+
+
+async def test_what_an_older_version_has_read_meanwhile_is_read_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has begun before it could know of the newer one."""
+    monkeypatch.setattr("detector.wyckoff.PREPARE_EVERY_S", 0.1)
+    bars = walk(93)
+    await desk.bench.apply(told("A", bars))
+    newer = Read(Wyckoff(desk.bench.pool, NEWER), desk.bench.outbox, quiet_s=-1.0)
+    await newer.once()
+    working = asyncio.create_task(work(newer, asyncio.Event()))
+    await desk.bench.apply(told("A", bars[:1], revision=1, synthetic=True))
+    await desk.read.once()
+
+    async def read_by_the_newer() -> bool:
+        report = await verify(desk.bench.pool, rules=NEWER)
+        return not report.differences and not report.keys_unread
+
+    try:
+        await eventually(read_by_the_newer, what="everything read by the newer rule set")
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
 async def test_a_bug_with_one_symbol_does_not_keep_the_others_from_being_read(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +366,8 @@ async def test_a_bug_with_one_symbol_does_not_keep_the_others_from_being_read(
         patched.setattr("detector.wyckoff.derive", fails_on_b)
         await desk.read.once()
     assert await desk.bench.rows("SELECT DISTINCT symbol FROM unread_bars") == [("B",)]
+    assert not await desk.read.unread()  # by whom it cannot be read: nothing to look at again and again
+    assert await reader(desk.bench).unread()
     await reader(desk.bench).once()
     await desk.check()
 

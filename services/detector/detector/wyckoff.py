@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import NoReturn
 
 import structlog
@@ -29,6 +29,8 @@ makes a whole history be read again, the last reading is the one that counts."""
 PATIENCE_MOST_S = 60.0
 POLL_S = 1.0
 """Marks are the queue, and are looked at this often whether or not anybody says that there are any."""
+PREPARE_EVERY_S = 60.0
+"""Detectors of two versions may be at work while one takes the place of the other."""
 WHOLE_BARS = 2**31 - 1
 
 assert QUIET_S < PATIENCE_S < PATIENCE_MOST_S
@@ -55,6 +57,8 @@ class Read:
         self._symbols = SYMBOLS_AT_ONCE
         self._defective: set[str] = set()
         """Left alone until we start again: a bug must not keep the other symbols from being read."""
+        self._aside = False
+        """A later rule set has read here: what we read, it would read again, and so forth."""
 
     async def once(self) -> bool:
         """Read everything that is due now; false when nothing was.
@@ -62,6 +66,8 @@ class Read:
         Raises:
             Unavailable: Redis or PostgreSQL is away. What was begun is due again.
         """
+        if self._aside:
+            return False
         began, worked = perf_counter(), False
         with unavailable(SERVICE):
             while await self._work():
@@ -73,14 +79,21 @@ class Read:
         return worked
 
     async def unread(self) -> bool:
-        """Whether anything is marked, due or not."""
+        """Whether anything is marked, due or not, that we would read."""
+        if self._aside:
+            return False
         with unavailable(SERVICE):
-            return await self._wyckoff.unread()
+            return await self._wyckoff.unread(without=self._defective)
 
     async def prepare(self) -> None:
-        """Have read again what another rule set has read."""
+        """Have read again what an older rule set has read; leave everything to a newer one."""
         with unavailable(SERVICE):
-            await self._wyckoff.mark_outdated()
+            newer = await self._wyckoff.newer_rules()
+            if not newer:
+                await self._wyckoff.mark_outdated()
+        if newer and not self._aside:
+            log.warning("wyckoff_stands_aside", newer=newer)
+        self._aside = bool(newer)
 
     async def _work(self) -> bool:
         try:
@@ -167,12 +180,12 @@ def _count(keys: int, derived: Derived) -> None:
 
 async def work(read: Read, wake: asyncio.Event) -> NoReturn:
     """Work off what is due, again and again."""
-    backoff, prepared = Backoff(), False
+    backoff, prepare_at = Backoff(), 0.0
     while True:
         try:
-            if not prepared:
+            if monotonic() >= prepare_at:
                 await read.prepare()
-                prepared = True
+                prepare_at = monotonic() + PREPARE_EVERY_S
             if not await read.once():
                 await _pause(read, wake)
             backoff.reset()

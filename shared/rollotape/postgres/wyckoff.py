@@ -89,9 +89,14 @@ class Wyckoff:
         """Have everything read again that another rule set has read."""
         await self._pool.execute(self._sql["mark_outdated"], self._rules.name)
 
-    async def unread(self) -> bool:
-        """Whether there is any mark."""
-        return bool(await self._pool.fetchval(self._sql["unread"]))
+    async def newer_rules(self) -> list[str]:
+        """Later versions of our rule set by which something here has been read."""
+        found = [name for [name] in await self._pool.fetch(self._sql["rule_sets"])]
+        return sorted(name for name in found if _is_newer(name, self._rules.name))
+
+    async def unread(self, *, without: Collection[str] = ()) -> bool:
+        """Whether there is any mark, but for those of these symbols."""
+        return bool(await self._pool.fetchval(self._sql["unread"], list(without)))
 
     async def backlog(self) -> int:
         """Keys with marks."""
@@ -314,6 +319,15 @@ class Block:
         """Under the lock nobody else can have stored these rows."""
         if rows:
             await self._connection.copy_records_to_table(table, records=rows, columns=columns)
+
+
+def _is_newer(rule_set: str, than: str) -> bool:
+    """A later version of the same rules: the name ends in it."""
+    stem, _, number = rule_set.rpartition("-")
+    own_stem, _, own_number = than.rpartition("-")
+    return (
+        stem == own_stem and number.isdecimal() and own_number.isdecimal() and int(number) > int(own_number)
+    )
 
 
 def _or(value: int | None, otherwise: int) -> int:

@@ -1,14 +1,19 @@
+-- name: rule_sets
+SELECT DISTINCT rule_set FROM wyckoff_states;
+
 -- name: mark_outdated
--- What was read by another rule set than $1, or never, is read again.
+-- What was read by another rule set than $1 is read again, once.
 INSERT INTO unread_bars (symbol, timeframe, first_ts, last_ts)
 SELECT k.symbol, k.timeframe, b.first_ts, b.last_ts
 FROM (SELECT DISTINCT symbol, timeframe FROM wyckoff_states WHERE rule_set <> $1) k
 CROSS JOIN LATERAL (SELECT min(ts) AS first_ts, max(ts) AS last_ts FROM bars
                     WHERE symbol = k.symbol AND timeframe = k.timeframe) b
-WHERE b.first_ts IS NOT NULL;
+WHERE b.first_ts IS NOT NULL
+  AND NOT EXISTS (SELECT FROM unread_bars u WHERE u.symbol = k.symbol AND u.timeframe = k.timeframe
+                  AND u.first_ts <= b.first_ts AND u.last_ts >= b.last_ts);
 
 -- name: unread
-SELECT EXISTS (SELECT FROM unread_bars);
+SELECT EXISTS (SELECT FROM unread_bars WHERE symbol <> ALL($1::text[]));
 
 -- name: backlog
 SELECT count(DISTINCT (symbol, timeframe)) FROM unread_bars;
