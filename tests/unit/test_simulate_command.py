@@ -19,6 +19,7 @@ from rollotape.cli import simulate as simulates
 from rollotape.domain import bars as domain
 from rollotape.producers.csv import CsvFile, Options
 from rollotape.simulation import files
+from rollotape.simulation.difficulty import DIFFICULTIES
 from rollotape.simulation.market import Market
 from rollotape.simulation.scoring import Detection
 from rollotape.simulation.series import Series
@@ -277,6 +278,32 @@ def test_the_detector_of_this_version_is_scored_where_no_other_is_given(market: 
     assert "wyckoff-1" in rollo("score", *SMALL, "--rule-set", "wyckoff-0", code=2).stderr
 
 
+F1_LEAST = dict.fromkeys(("SC", "BC", "AR", "SPRING", "UTAD", "SOS", "SOW"), 0.85)
+F1_LEAST |= dict.fromkeys(("PS", "PSY", "ST", "LPS", "LPSY"), 0.7)
+FALSE_MOST = 0.5
+
+
+def test_the_detector_is_good_enough_on_seeds_that_no_rule_was_tuned_on() -> None:
+    """At middle difficulty; the larger run is in docs/wyckoff.md."""
+    answer = json.loads(rollo("score", "--seed", "301", "--symbols", "300", "--json").stdout)
+    short = {(k["side"], k["kind"]): k["f1"] for k in answer["kinds"] if k["f1"] < F1_LEAST.get(k["kind"], 0)}
+    assert not short
+    assert {k["kind"] for k in answer["kinds"] if k["labels"] > 50} >= F1_LEAST.keys()
+    assert answer["false_alarms"]["per_1000_bars"] <= FALSE_MOST
+    assert answer["false_alarms_by_series_kind"]["news"]["bars"] > 10_000, "news days are among them"
+
+
+def test_all_difficulties_are_scored_by_one_command() -> None:
+    everything = ("score", "--symbols", "10", "--bars", "800", "--difficulty", "all")
+    said = rollo(*everything).stdout
+    assert said.count("both sides    AR") == 3
+    assert re.findall(r"seed 1, (\w+)", said) == list(DIFFICULTIES)
+    answer = json.loads(rollo(*everything, "--json").stdout)
+    assert list(answer) == list(DIFFICULTIES)
+    hard = json.loads(rollo(*everything[:-1], "hard", "--json").stdout)
+    assert answer["hard"] == hard != answer["easy"]
+
+
 @pytest.mark.parametrize("command", [simulates.simulate, scores.score])
 def test_the_example_of_the_help_works(
     command: Any, market: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -296,7 +323,7 @@ def test_the_commands_of_the_documentation_work(
     text = (ROOT / "docs" / "simulation.md").read_text("utf-8")
     lines = re.findall(r"^\$ (rollo .+)$", text, re.MULTILINE)
     lines += re.findall(r"`(rollo score --seed .+?)`", text)
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         _, command, *rest = shlex.split(line)
         if command == "export":

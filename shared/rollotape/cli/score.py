@@ -18,6 +18,7 @@ from rollotape.domain.wyckoff.rules import CURRENT, RULE_SETS
 from rollotape.domain.wyckoff.state import EMPTY
 from rollotape.domain.wyckoff.tape import read
 from rollotape.simulation import files
+from rollotape.simulation.difficulty import DIFFICULTIES
 from rollotape.simulation.scoring import (
     BOTH,
     PATTERNS,
@@ -29,6 +30,12 @@ from rollotape.simulation.scoring import (
     Scoring,
 )
 from rollotape.simulation.series import Series, rows
+
+ALL = "all"
+
+Difficulty = Annotated[
+    str, typer.Option(help=f"{', '.join(DIFFICULTIES)}; or {ALL}: a table of each, of three markets.")
+]
 
 
 def detector(rule_set: str | None) -> Detect:
@@ -72,7 +79,7 @@ def score(
     years: options.Years = None,
     bars: options.BarCount = None,
     seed: options.Seed = 1,
-    difficulty: options.Difficulty = "middle",
+    difficulty: Difficulty = "middle",
     kinds: options.Kinds = None,
     timeframe: options.Timeframe = "1d",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -90,26 +97,29 @@ def score(
 
     Example: rollo score simulated --detections events.csv
     """
-    told: str | None = None
+    made: dict[str, Score] = {}
     if detections is not None:
         if market is None:
             ends.stop("--detections needs the FOLDER of the market that they were made of", ends.USAGE)
         result = _of_file(market, detections, rule_set, tolerance)
+    elif market is not None:
+        series, detect = _read(market), detector(rule_set)
+        result = _scored(len(series), series, detect, tolerance)
     else:
         detect = detector(rule_set)
-        if market is not None:
-            series: list[Series] = _read(market)
-            result = _scored(len(series), series, detect, tolerance)
-        else:
-            wanted = options.wanted(
-                symbols, years, bars, seed, difficulty, kinds, options.START, None, timeframe
-            )
-            told = f"seed {seed}, {difficulty}"
+        for one in DIFFICULTIES if difficulty == ALL else [difficulty]:
+            wanted = options.wanted(symbols, years, bars, seed, one, kinds, options.START, None, timeframe)
             result = _scored(len(wanted.market.symbols), wanted.market.series(wanted.ts), detect, tolerance)
+            made[one] = result
     if as_json:
-        typer.echo(orjson.dumps(asdict(result), option=orjson.OPT_INDENT_2).decode())
+        many = {one: asdict(found) for one, found in made.items()}
+        said = many if len(many) > 1 else asdict(result)
+        typer.echo(orjson.dumps(said, option=orjson.OPT_INDENT_2).decode())
+    elif made:
+        tables = [in_words(found, f"seed {seed}, {one}") for one, found in made.items()]
+        typer.echo("\n\n".join(tables))
     else:
-        typer.echo(in_words(result, told))
+        typer.echo(in_words(result))
 
 
 def _of_file(market: Path, detections: Path, rule_set: str | None, tolerance: int) -> Score:
