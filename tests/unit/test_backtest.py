@@ -16,8 +16,9 @@ from rollotape import calendars
 from rollotape.backtest.chance import ALL, Chance, Verdict, calendar, outcomes
 from rollotape.backtest.trades import Followed, History, history
 from rollotape.domain.bars import Rows
+from rollotape.domain.reading import own_patterns, planned
 from rollotape.domain.sessions import DAY_US
-from rollotape.domain.trades import Trade, follow, planned
+from rollotape.domain.trades import Trade, follow
 from rollotape.domain.wyckoff.derived import PARAMETERS, derived
 from rollotape.domain.wyckoff.facts import Pattern, Status
 from rollotape.domain.wyckoff.rules import WYCKOFF_1, WYCKOFF_2
@@ -63,12 +64,12 @@ def verdict(histories: Sequence[History], turns: int = 200, seed: int = 1) -> Ve
 def test_trades_are_those_of_the_patterns_that_the_fold_finds() -> None:
     for seed in range(10):
         bars = walk(seed)
-        found = whole(bars).followed
-        patterns = [f for f in fold(bars) if isinstance(f, Pattern)]
+        found, facts = whole(bars).followed, fold(bars)
+        patterns = [f for f in facts if isinstance(f, Pattern)]
         assert [f.pattern for f in found] == patterns
-        for one in found:
+        for one, stored in zip(found, own_patterns(facts, bars["ts"]), strict=True):
             later = bars[bars["ts"] > one.pattern.confirmed_ts]
-            assert one.trade == follow(planned(one.pattern), later)
+            assert one.trade == follow(planned(stored), later)
             if len(later):
                 assert bars["ts"][one.at] == later["ts"][0]
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from rollotape.domain.reading import own_patterns, planned
 from rollotape.domain.sessions import DAY_US
-from rollotape.domain.trades import MOST_BARS, Reason, Trade, follow, planned, realized_r, sound
-from rollotape.domain.wyckoff.facts import Pattern
+from rollotape.domain.trades import MOST_BARS, Reason, Trade, follow, realized_r, sound
 from support.bars import MONDAY, Ohlcv, rows, stored
 from support.wyckoff import fold, walk
 
@@ -101,7 +101,7 @@ def test_bars_one_at_a_time_and_all_at_once_end_alike() -> None:
     seen = set()
     for seed in range(40):
         bars, random = walk(seed), Random(seed)
-        for pattern in (f for f in fold(bars) if isinstance(f, Pattern)):
+        for pattern in own_patterns(fold(bars), bars["ts"]):
             later = bars[bars["ts"] > pattern.confirmed_ts]
             whole = follow(planned(pattern), later)
             trade, at = planned(pattern), 0

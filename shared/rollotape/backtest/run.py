@@ -43,6 +43,7 @@ async def run(
                 sector=sectors.get(symbol), since_us=asked.since_us,
             )  # fmt: skip
             found.followed += whole.followed
+            found.events += whole.events
             if chance is not None:
                 chance.add(whole.tape, whole.followed)
         found.symbols += 1

@@ -1,5 +1,6 @@
-"""One symbol's history through a rule set: its patterns, and the paper trade on each to its end."""
+"""One symbol's history through a rule set: events, patterns, and the paper trade on each to its end."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,10 @@ import numpy as np
 from rollotape.domain import performance
 from rollotape.domain.bars import Rows
 from rollotape.domain.performance import Closed
+from rollotape.domain.reading import OwnPattern, own_patterns, planned
 from rollotape.domain.sessions import Sessions
-from rollotape.domain.trades import MOST_BARS, Trade, follow, planned
-from rollotape.domain.wyckoff.facts import EventKey, Fact, Pattern, Status
+from rollotape.domain.trades import MOST_BARS, Trade, follow
+from rollotape.domain.wyckoff.facts import Event, EventKey, Fact, Pattern, Side, Status
 from rollotape.domain.wyckoff.fold import advance
 from rollotape.domain.wyckoff.rules import Rules
 from rollotape.domain.wyckoff.state import EMPTY
@@ -43,6 +45,8 @@ class History:
 
     tape: Tape
     followed: list[Followed]
+    events: Counter[tuple[Side, str]]
+    """How many there are of each side and kind."""
 
 
 def history(
@@ -55,16 +59,22 @@ def history(
     sector: str | None = None,
     since_us: int | None = None,
 ) -> History:
-    """All analysed bars of a symbol, and the patterns that a bar from `since_us` on confirmed."""
+    """All analysed bars of a symbol, and the events and patterns that a bar from `since_us` on confirmed."""
     [tape] = read([bars], [0], [timeframe == "1d"], rules)
     facts = advance((symbol, timeframe), EMPTY, tape).facts
     passed = _tests(facts)
+    patterns = [fact for fact in facts if isinstance(fact, Pattern)]
     found = [
-        _followed(fact, bars, passed, sector, sessions)
-        for fact in facts
-        if isinstance(fact, Pattern) and (since_us is None or fact.confirmed_ts >= since_us)
+        _followed(pattern, own, bars, passed, sector, sessions)
+        for pattern, own in zip(patterns, own_patterns(facts, bars["ts"]), strict=True)
+        if since_us is None or pattern.confirmed_ts >= since_us
     ]
-    return History(tape, found)
+    events = Counter(
+        (fact.side, fact.kind)
+        for fact in facts
+        if isinstance(fact, Event) and (since_us is None or fact.confirmed_ts >= since_us)
+    )
+    return History(tape, found, events)
 
 
 def _tests(facts: list[Fact]) -> dict[EventKey, int]:
@@ -73,10 +83,15 @@ def _tests(facts: list[Fact]) -> dict[EventKey, int]:
 
 
 def _followed(
-    pattern: Pattern, bars: Rows, passed: dict[EventKey, int], sector: str | None, sessions: Sessions
+    pattern: Pattern,
+    own: OwnPattern,
+    bars: Rows,
+    passed: dict[EventKey, int],
+    sector: str | None,
+    sessions: Sessions,
 ) -> Followed:
     at = int(np.searchsorted(bars["ts"], pattern.confirmed_ts, side="right"))
-    trade = follow(planned(pattern), bars[at : at + MOST_BARS])
+    trade = follow(planned(own), bars[at : at + MOST_BARS])
     confirmed = None
     if pattern.test_confirmed is not None:
         when = passed.get(pattern.key)

@@ -1,10 +1,11 @@
 """Progress and result of a backtest on `updates`, by the contracts that they have for everybody."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from rollotape.events import BacktestProgress, BacktestResult
+from rollotape.facts import Message
 from rollotape.streams.producer import Producer
 
 EVERY_S = 1.0
@@ -32,13 +33,23 @@ class Updates:
         )  # fmt: skip
         await self._producer.send(STREAM, [told.model_dump_json().encode()])
 
-    async def result(self, status: str, results: dict[str, Any] | None) -> None:
-        """The last that is said of a job."""
+    def completed(self, told: Mapping[str, Any]) -> Message:
+        """The last that is said of a job, with what it found: to be said by who commits that.
+
+        Without the cells: what goes to everybody who listens stays small.
+        """
+        return STREAM, self._result("completed", {name: told[name] for name in told if name != "cells"})
+
+    async def failed(self) -> None:
+        """The last that is said of a job that an error ended."""
+        await self._producer.send(STREAM, [self._result("failed", None)])
+
+    def _result(self, status: str, results: dict[str, Any] | None) -> bytes:
         told = BacktestResult(
             type="backtest.result", id=self._id("result"), fact_version=self._said, job_id=self.job_id,
             status=status, results=results,
         )  # fmt: skip
-        await self._producer.send(STREAM, [told.model_dump_json().encode()])
+        return told.model_dump_json().encode()
 
     def _id(self, kind: str) -> str:
         self._said += 1

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollotape.backtest.report import GROUPINGS, moment
+from rollotape.backtest.report import CELL, EVENTS, GROUPINGS, moment
 from rollotape.backtest.trades import Followed
 from rollotape.cli.export import naming
 from rollotape.domain.performance import FEWEST
@@ -19,10 +19,16 @@ COLUMNS = (
 )  # fmt: skip
 _HEADS = ("", "patterns", "closed", "win %", "95 %", "mean R", "factor", "fall R", "held", "median")
 _NULL_HEADS = ("", "trades", "mean R", "by chance", "95 of 100 turns", "p")
+_RUN_HEADS = (
+    "run", "ended", "rules", "bars", "symbols", "patterns", "closed", "mean R", "by chance", "p"
+)  # fmt: skip
 
 
-def in_words(told: Document) -> str:
-    """Tables of types, phases, sides and sectors, and of chance; a dash is a figure there is none of."""
+def in_words(told: Document, *, cells: bool = False) -> str:
+    """Tables of events, types, phases, sides and sectors, and of chance; a dash is a figure there is none of.
+
+    With `cells` also of every type, phase and sector together.
+    """
     [whole] = told["groups"]["all"]
     period = f"{(told['first_bar'] or '')[:10]} to {(told['last_bar'] or '')[:10]}"
     lines = [
@@ -32,19 +38,49 @@ def in_words(told: Document) -> str:
     ]
     if told["unusable_rows"]:
         lines.append(f"{told['unusable_rows']:,} rows that no bar can come from were left out")
+    lines += ["", *_events(told["events"])]
     for name in ("all", *GROUPINGS):
-        rows = [_row(group) for group in told["groups"][name]]
+        rows = [_row(group["value"], group) for group in told["groups"][name]]
         lines += ["", *_table((name if name != "all" else "", *_HEADS[1:]), rows)]
+    if cells:
+        rows = [_row(_cell(*(one[name] for name in CELL)), one) for one in told["cells"]]
+        lines += ["", *_table((_cell(*CELL), *_HEADS[1:]), rows)]
     lines += ["", f"* fewer than {FEWEST}; factor: R won by R lost; fall: of R added up; held: sessions"]
     if told["null"] is not None:
         lines += ["", *_chance(told["null"])]
+    if "job_id" in told:
+        lines += ["", f"run {told['job_id']}, {told['started_at']} to {told['ended_at']}"]
     return "\n".join(lines)
 
 
-def _row(group: Document) -> tuple[str, ...]:
+def runs_in_words(runs: Sequence[Document]) -> str:
+    """A line for each run, as `--list --json` has them."""
+    rows = [
+        (
+            run["id"], run["ended_at"], run["rule_set"], run["timeframe"], f"{run['symbols']:,}",
+            f"{run['patterns']:,}", f"{run['trade_count']:,}", _number(run["avg_r_multiple"], "+.3f"),
+            _number(run["null_avg_r"], "+.3f"), _number(run["null_p"], ".3f"),
+        )
+        for run in runs
+    ]  # fmt: skip
+    return "\n".join(_table(_RUN_HEADS, rows))
+
+
+def _events(counted: Sequence[Document]) -> list[str]:
+    """Both sides beneath each other: a kind and its mirror are one column."""
+    kinds = [dict.fromkeys(pair) for pair in zip(*EVENTS.values(), strict=True)]
+    rows = [(side, *(f"{one['events']:,}" for one in counted if one["side"] == side)) for side in EVENTS]
+    return _table(("events", *("/".join(pair) for pair in kinds)), rows)
+
+
+def _cell(kind: str, phase: str, sector: str) -> str:
+    return f"{kind:<6}  {phase:<5}  {sector}"
+
+
+def _row(value: str, group: Document) -> tuple[str, ...]:
     interval = group["win_rate_ci95"]
     return (
-        group["value"],
+        value,
         f"{group['patterns']:,}",
         f"{group['trade_count']:,}" + ("*" if group["low_sample"] else " "),
         _number(group["win_rate"], ".1f"),

@@ -209,7 +209,7 @@ def own_patterns(facts: Iterable[Fact], ts: NDArray[np.int64]) -> list[OwnPatter
 def paper_trade(pattern: OwnPattern, bars: Rows) -> PaperTrade:
     """The trade on a pattern after these analysed bars, of which those up to its own do not count."""
     later = int(np.searchsorted(bars["ts"], pattern.confirmed_ts, side="right"))
-    trade = follow(_planned(pattern), bars[later : later + MOST_BARS])
+    trade = follow(planned(pattern), bars[later : later + MOST_BARS])
     return PaperTrade(
         paper_id(pattern.id), pattern.symbol, pattern.timeframe, pattern.id,
         pattern.pattern_type, "long" if trade.sign > 0 else "short", trade.status, pattern.detected_at,
@@ -352,8 +352,11 @@ def _status(confirmed_ts: int, ts: NDArray[np.int64]) -> str:
     return "expired" if later >= ACTIVE_BARS else "active"
 
 
-def _planned(pattern: OwnPattern) -> Trade:
-    """Followed at the levels as they are stored, so that whoever reads them finds the same trade."""
+def planned(pattern: OwnPattern) -> Trade:
+    """The trade that a pattern proposes, before any later bar.
+
+    At the levels as they are stored, so that whoever reads them finds the same trade.
+    """
     return Trade(
         pattern_id=pattern.id,
         symbol=pattern.symbol,

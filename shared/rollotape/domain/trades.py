@@ -10,7 +10,6 @@ from typing import Literal
 from uuid import UUID
 
 from rollotape.domain.bars import TIMEFRAMES, Rows
-from rollotape.domain.wyckoff.facts import Pattern
 
 MOST_BARS = 20
 """A trade lasts no longer, the entry bar being the first; later bars do not touch it."""
@@ -53,22 +52,6 @@ class Trade:
     @property
     def finished(self) -> bool:
         return self.status in ("CLOSED", "CANCELLED")
-
-
-def planned(pattern: Pattern) -> Trade:
-    """The trade that a pattern proposes, before any later bar."""
-    return Trade(
-        pattern_id=pattern.id,
-        symbol=pattern.symbol,
-        timeframe=pattern.timeframe,
-        kind=pattern.kind,
-        sign=1 if pattern.side == "accumulation" else -1,
-        stop=pattern.stop,
-        target=pattern.target_1,
-        planned_r=pattern.planned_r,
-        detected_ts=pattern.confirmed_ts,
-        changed_at=pattern.knowable_at,
-    )
 
 
 def follow(trade: Trade, bars: Rows) -> Trade:
