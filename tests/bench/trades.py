@@ -267,10 +267,10 @@ def _held(rng: np.random.Generator, count: int) -> Array:
 
 
 def _one_of(starts: Array, sessions: Array, chance: Array) -> Array:
-    """Number of a pattern of each session, or of the nearest one that has any."""
-    first, end = starts[np.maximum(sessions, 0)], starts[np.maximum(sessions, 0) + 1]
-    chosen: Array = np.minimum(first + (chance * (end - first)).astype(np.int64), starts[-1] - 1)
-    return chosen
+    """Number of a pattern of each session, or of the last one before it where it has none."""
+    first, end = starts[sessions], starts[sessions + 1]
+    chosen: Array = np.where(first < end, first + (chance * (end - first)).astype(np.int64), first - 1)
+    return np.maximum(chosen, 0)
 
 
 def _ids(rng: np.random.Generator, versions: Array) -> Array:
