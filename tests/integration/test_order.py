@@ -1,5 +1,6 @@
 """Order, repetition, lateness and restatement of feeds change nothing, for one detector and for three."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -7,7 +8,7 @@ from random import Random
 import pytest
 
 from rollotape.embedded import Children, Urls
-from support import calm, databases, feeds, pattern_feeds
+from support import calm, databases, feeds, pattern_feeds, signal_feeds
 from support.calm import Outcome
 from support.feeds import Bar, Message
 from support.folders import open_folder
@@ -17,7 +18,7 @@ from support.workers import programs
 SEED = 20_180_207
 DRAIN_S = 60.0
 SAME_BARS = ("sorted", "shuffled", "twice", "late")
-LIVES = 100
+LIVES, TRADES = 100, 100
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +52,13 @@ async def test_every_order_of_a_feed_ends_in_the_same_bytes(
     """What was stored and said of the feed before is cleared away under the workers' feet."""
     as_sorted = feeds.expected(history)
     told = pattern_feeds.told(history, Random(SEED), lives=LIVES)
-    undisturbed = await _undisturbed(servers, template, history, told)
+    traded = signal_feeds.told(history, Random(SEED), lives=TRADES)
+    ends = Counter(row["status"] for row in signal_feeds.expected(traded))
+    assert min(ends[status] for status in ("PENDING", "OPEN", "CLOSED", "CANCELLED")) > 0, ends
+    undisturbed = await _undisturbed(servers, template, history, [*told, *traded])
     assert undisturbed.exports["rs_scores"].count(",t\n") > 50
     assert undisturbed.exports["wyckoff_events"].count("\n") > 20
-    assert undisturbed.exports["signals"].count("\n") > 5
+    assert undisturbed.exports["signals"].count(",paper,") > 5
     for name, reorder in feeds.ORDERS.items():
         rng = Random(f"{SEED} {name}")
         sent = reorder(history, rng)
@@ -66,12 +70,13 @@ async def test_every_order_of_a_feed_ends_in_the_same_bytes(
             assert expected.unrevised == as_sorted.unrevised
             assert expected.vsa_events == as_sorted.vsa_events
         else:
-            undisturbed = await _undisturbed(servers, template, sent, told)
+            undisturbed = await _undisturbed(servers, template, sent, [*told, *traded])
 
         stack.listener.start()
-        await stack.send(pattern_feeds.woven(feeds.mixed(sent, rng), ORDERS[name](told, rng), rng))
+        outside = ORDERS[name]([*told, *traded], rng)
+        await stack.send(pattern_feeds.woven(feeds.mixed(sent, rng), outside, rng))
         await stack.drain(DRAIN_S)
-        await stack.judge(expected, undisturbed)
+        await stack.judge(expected, undisturbed, traded=traded)
         await stack.clear()
 
 
@@ -94,5 +99,5 @@ ORDERS: Mapping[str, Callable[[Sequence[Message], Random], Sequence[Message]]] =
     "restated": pattern_feeds.storm,
     "storm": pattern_feeds.storm,
 }
-"""What is told of patterns, in an order that is like that of the bars."""
+"""What is told of patterns and trades, in an order that is like that of the bars."""
 assert ORDERS.keys() == feeds.ORDERS.keys()

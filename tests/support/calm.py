@@ -9,6 +9,7 @@ import redis.asyncio
 from detector.handlers import ApplyBars
 from detector.memory import Memory
 from detector.patterns import ApplyPatterns
+from detector.signals import ApplySignals
 from detector.wyckoff import Read
 from rollotape import calendars
 from rollotape.domain.sectors import Listing
@@ -16,6 +17,7 @@ from rollotape.events import FIELD
 from rollotape.postgres import export, sectors
 from rollotape.postgres.patterns import Patterns
 from rollotape.postgres.pool import open_pool
+from rollotape.postgres.signals import Signals
 from rollotape.postgres.strength import Strength
 from rollotape.postgres.tape import Tape
 from rollotape.postgres.wyckoff import Wyckoff
@@ -59,6 +61,7 @@ async def outcome(
         memory = Memory(settings.window_bars)
         await _apply(ApplyBars(Tape(pool), memory, outbox, calendars.sessions), "bars.", messages)
         await _apply(ApplyPatterns(Patterns(pool), outbox), "patterns.", messages)
+        await _apply(ApplySignals(Signals(pool), outbox), "signals.", messages)
         await Read(Wyckoff(pool), outbox, quiet_s=-1.0).once()
         score = Score(Strength(pool), outbox)
         while await score.once():

@@ -10,7 +10,7 @@ import redis
 
 from rollotape.domain.sectors import Listing
 from rollotape.embedded import Servers
-from support import calm, databases, faults, feeds, pattern_feeds
+from support import calm, databases, faults, feeds, pattern_feeds, signal_feeds
 from support.faults import CLAIM_MS, LEASE_S, Fault, Hit, Storm
 from support.feeds import Bar, Message
 from support.folders import open_folder
@@ -24,6 +24,8 @@ LAST = 60
 DRAIN_S = 120.0
 LIVES = 150
 """Patterns that a run is told of."""
+TRADES = 120
+"""Trades of outside systems that a run is told of."""
 POISON = (
     b"{",
     b"null",
@@ -31,7 +33,7 @@ POISON = (
     b'{"version":1,"symbol":"PLANTED","timeframe":"1d","ts":"2020-01-06T00:00:00Z","open":1,"high":1,'
     b'"low":2,"close":1,"volume":1}',
 )
-ALL_POISON = frozenset((*POISON, *pattern_feeds.POISON))
+ALL_POISON = frozenset((*POISON, *pattern_feeds.POISON, *signal_feeds.POISON))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,9 @@ async def _run(plan: Plan, place: Place, stack: Stack, start: Starter, drain_s: 
     rng = Random(f"run {plan.seed}")
     sent = feeds.storm(feeds.some(place.history, rng, symbols=plan.symbols, always=feeds.BENCHMARKS), rng)
     told = pattern_feeds.storm(pattern_feeds.told(sent, rng, lives=LIVES), rng)
+    traded = pattern_feeds.storm(signal_feeds.told(sent, rng, lives=TRADES), rng)
     messages = pattern_feeds.woven(feeds.mixed(sent, rng, framed=0.02), told, rng)
+    messages = pattern_feeds.woven(messages, traded, rng)
     listings = _moved(sent, rng)
     undisturbed = await _undisturbed(place, messages, listings)
     feed = iter(_with_poison(messages, rng))
@@ -130,7 +134,7 @@ async def _run(plan: Plan, place: Place, stack: Stack, start: Starter, drain_s: 
         await stack.drain(drain_s)
         await stack.stop()
         redis_died = any("redis" in fault.acts for fault in plan.faults)
-        await stack.judge(feeds.expected(sent), undisturbed, resent=redis_died)
+        await stack.judge(feeds.expected(sent), undisturbed, traded=traded, resent=redis_died)
         commits = await stack.commits()
     if not plan.at_the_end and (stuck := [hit for hit in storm.hits if hit.commits >= commits]):
         raise Broken(f"nothing was committed after {stuck}")
@@ -166,7 +170,8 @@ def database(place: Place) -> Iterator[str]:
 
 def _with_poison(messages: Sequence[Message], rng: Random) -> list[Message]:
     poisoned = list(messages)
-    for kind, payloads in (("bars.", POISON), ("patterns.", pattern_feeds.POISON)):
+    planted = {"bars.": POISON, "patterns.": pattern_feeds.POISON, "signals.": signal_feeds.POISON}
+    for kind, payloads in planted.items():
         streams = sorted({stream for stream, _ in messages if stream.startswith(kind)})
         for payload in payloads:
             poisoned.insert(rng.randrange(len(messages)), (rng.choice(streams), payload))

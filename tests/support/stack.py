@@ -23,7 +23,7 @@ from rollotape.settings import Settings
 from rollotape.streams.position import order
 from rollotape.streams.producer import Producer
 from rollotape.verify import verify
-from support import databases, scans
+from support import databases, scans, signal_feeds
 from support.calm import Outcome, exports
 from support.feeds import PARTITIONS, Expected, Message
 from support.gates import Gate, Trap
@@ -41,6 +41,7 @@ TABLES = (
     "unread_bars", "newest_bars", "signals", "patterns", "rs_scores", "sector_mapping",
     "rs_dates", "dirty_dates", "symbol_state", "dirty_symbols", "outbox", "dead_letters", "stream_floors",
 )  # fmt: skip
+STRENGTH = frozenset({"rs_scores", "sector_mapping"})
 _DUE = "SELECT (SELECT count(*) FROM dirty_symbols), (SELECT count(DISTINCT as_of) FROM dirty_dates)"
 _UNREAD = "SELECT count(*) FROM unread_bars"
 START_S = 120.0
@@ -293,23 +294,27 @@ class Stack:
         expected: Expected,
         undisturbed: Outcome | None = None,
         *,
+        traded: Sequence[Message] = (),
         resent: bool = False,
         recomputed: bool = True,
         heard: bool = True,
     ) -> None:
         """Assert every promise at the end of a run.
 
-        `undisturbed`: what became of strength, patterns and scans without disturbance. `resent`: a send may
-        have been repeated, so an entry may be there twice. `recomputed`: have `rollo verify` look at all of
-        it, too. `heard`: nothing that was said was lost before our listener could hear it.
+        `undisturbed`: what became of strength, patterns, trades and scans without disturbance. `traded`: what
+        was told of trades of outside systems. `resent`: a send may have been repeated, so an entry may be
+        there twice. `recomputed`: have `rollo verify` look at all of it, too. `heard`: nothing that was said
+        was lost before our listener could hear it.
 
         Raises:
             Broken: naming every promise that does not hold.
         """
-        stored = await self.exports("bars", "vsa_events")
+        stored = await self.exports("bars", "vsa_events", "signals")
+        trades = signal_feeds.expected(traded), signal_feeds.exported(stored["signals"])
         found = [
             *_difference("bars", expected.bars, stored["bars"]),
             *_difference("vsa_events", expected.vsa_events, stored["vsa_events"]),
+            *_difference("trades of outside systems", *map(_lines, trades)),
             *(await self._unheard(stored["vsa_events"]) if heard else []),
             *(await self._disturbed(undisturbed) if undisturbed else []),
             *(await self._unverified() if recomputed else []),
@@ -321,8 +326,8 @@ class Stack:
             raise Broken("\n".join(found))
 
     async def _disturbed(self, undisturbed: Outcome) -> list[str]:
-        """What of strength, patterns and scans is not as if nothing had happened."""
-        tables = [t for t in undisturbed.exports if t == "patterns" or self._crew.rs_workers]
+        """What of strength, patterns, trades and scans is not as if nothing had happened."""
+        tables = [t for t in undisturbed.exports if t not in STRENGTH or self._crew.rs_workers]
         found = []
         for table, stored in (await self.exports(*tables)).items():
             found += _difference(table, undisturbed.exports[table], stored)
@@ -340,12 +345,18 @@ class Stack:
         patterns = await self._fetch(
             "SELECT id::text, status, revision, confidence, vsa_events, vsa_events_classic FROM patterns"
         )
+        trades = await self._fetch(
+            "SELECT id::text, symbol, status, stop::float8, target::float8, exit_price::float8, realized_r"
+            " FROM signals"
+        )
         dates = await self._fetch("SELECT as_of::text, version FROM rs_dates WHERE version > 0")
+        traded = {row[0]: row[1:] for row in map(tuple, trades)}
         stored = {row[0]: (*row[1:-2], *map(_json, row[-2:])) for row in map(tuple, patterns)}
         versions = dict(map(tuple, dates))
         return [
             *_difference("what was said", events, self.listener.rows(events.partition("\n")[0])),
             *_difference("patterns said", _lines(stored.items()), _lines(self.listener.patterns.items())),
+            *_difference("trades said", _lines(traded.items()), _lines(self.listener.trades.items())),
             *_difference("dates said", _lines(versions.items()), _lines(self.listener.dates.items())),
         ]
 
@@ -465,11 +476,18 @@ class Listener:
     @property
     def patterns(self) -> dict[str, tuple[Any, ...]]:
         """By id the state of every pattern that was told of and not taken back."""
-        told = ("status", "revision", "confidence", "vsa_events", "vsa_events_classic")
+        return self._told("pattern", "status", "revision", "confidence", "vsa_events", "vsa_events_classic")
+
+    @property
+    def trades(self) -> dict[str, tuple[Any, ...]]:
+        """The same of trades, ours and those of outside systems."""
+        return self._told("signal", "symbol", "status", "stop", "target", "exit_price", "realized_r")
+
+    def _told(self, kind: str, *names: str) -> dict[str, tuple[Any, ...]]:
         return {
-            fact_id: tuple(fact["pattern"][name] for name in told)
-            for fact_id, (_, kind, fact) in self._facts.items()
-            if kind.startswith("pattern.") and kind != "pattern.retracted"
+            fact_id: tuple(fact[kind][name] for name in names)
+            for fact_id, (_, said, fact) in self._facts.items()
+            if said.startswith(f"{kind}.") and said != f"{kind}.retracted"
         }
 
     @property
