@@ -156,3 +156,23 @@ MODEL_REPAIRED = Counter(
     "rollo_model_repaired_entries_total",
     "Entries of a read model that differed from PostgreSQL when all were compared; changes under way, too",
 )
+
+# ---- answers that are kept
+ANSWERS = Counter(
+    "rollo_answers_total",
+    "Answers of a dataset by where they came from: memory, redis, shared (another request was computing it), "
+    "unchanged (304), postgres (computed: the only misses), stale (PostgreSQL was away), none (503)",
+    ("dataset", "source"),
+)
+ANSWERS_SECONDS = Histogram(
+    "rollo_answers_compute_seconds", "Duration of one computation from PostgreSQL", ("dataset",), buckets=SECONDS
+)
+ANSWERS_HELD = Gauge("rollo_answers_held_bytes", "Bytes of answers kept in memory", ("dataset",))
+ANSWERS_SUSPICIOUS = Counter(
+    "rollo_answers_suspicious_total", "Answers with a figure that is hard to believe; the log has the question"
+)
+ANSWERS_WARMED = Counter(
+    "rollo_answers_warmed_total",
+    "Default questions looked at after a change, by where their answers were: postgres (computed), redis, ...",
+    ("source",),
+)

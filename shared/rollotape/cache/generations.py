@@ -1,0 +1,126 @@
+"""Follows the generation of a dataset: one question to PostgreSQL a few times a second, for all who ask."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from rollotape.errors import Unavailable
+from rollotape.postgres.generations import Moment
+
+EVERY_S = 0.25
+FRESH_S = 0.9
+"""An older moment is not believed: whoever asks waits for the next one."""
+PATIENCE_S = 1.0
+"""Not answered within this long, PostgreSQL is away."""
+IDLE_S = 30.0
+"""Nobody having asked for this long, PostgreSQL is left alone until somebody does."""
+BEHIND_US = 2_000_000
+"""Changes that have waited for longer than this make answers stale."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of the moment."""
+
+    moment: Moment | None
+    """The last one that was heard of; None before the first."""
+    serial: int
+    """Grows with every other moment, whatever clocks and generations do."""
+    away: bool
+    """PostgreSQL does not answer: the moment is one of the past."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether a change is waiting for so long that answers are older than they may be."""
+        return self.away or self.moment is None or self.moment.waiting_us > BEHIND_US
+
+
+class Generations:
+    """One per process. `ask` raises `Unavailable` while PostgreSQL is away."""
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[Moment]],
+        *,
+        every_s: float = EVERY_S,
+        fresh_s: float = FRESH_S,
+        patience_s: float = PATIENCE_S,
+        idle_s: float = IDLE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = ask
+        self._every_s, self._fresh_s, self._patience_s, self._idle_s = every_s, fresh_s, patience_s, idle_s
+        self._clock = clock
+        self._standing = Standing(None, 0, away=True)
+        self._known_until = clock()
+        self._wanted_at = clock()
+        self._said_away = False
+        self._asking: asyncio.Task[Standing] | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    async def current(self) -> Standing:
+        """The standing now, give or take `fresh_s`. As a rule nobody waits for it."""
+        self._wanted_at = self._clock()
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow())
+        if self._clock() < self._known_until:
+            return self._standing
+        return await asyncio.shield(self._ask())  # who asked first may go away
+
+    async def next(self) -> Standing:
+        """Ask now, or hear the answer to a question that is under way."""
+        return await asyncio.shield(self._ask())
+
+    async def close(self) -> None:
+        """Leave PostgreSQL alone; asking begins again with the next `current`."""
+        tasks = [task for task in (self._following, self._asking) if task is not None]
+        self._following = self._asking = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ask(self) -> "asyncio.Task[Standing]":
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._asked())
+        return self._asking
+
+    async def _follow(self) -> None:
+        while self._clock() - self._wanted_at < self._idle_s:
+            await asyncio.sleep(self._every_s)
+            try:
+                await asyncio.shield(self._ask())
+            except Exception:  # a bug; whoever asks meets it, too
+                log.exception("generation_failed")
+
+    async def _asked(self) -> Standing:
+        """That PostgreSQL is away is believed for longer, so that nobody waits again while it is asked."""
+        began = self._clock()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                moment = await self._source()
+        except (Unavailable, TimeoutError) as error:
+            self._lost(str(error) or "no answer in time")
+            self._known_until = self._clock() + self._every_s + self._patience_s + self._fresh_s
+        else:
+            self._found(moment)
+            self._known_until = began + self._fresh_s
+        return self._standing
+
+    def _found(self, moment: Moment) -> None:
+        before = self._standing
+        other = before.moment is None or before.moment.name != moment.name
+        if self._said_away:
+            log.info("generation_known_again", generation=moment.generation)
+        self._said_away = False
+        self._standing = Standing(moment, before.serial + other, away=False)
+
+    def _lost(self, reason: str) -> None:
+        if not self._said_away:
+            log.warning("generation_unknown", reason=reason)
+        self._said_away = True
+        self._standing = replace(self._standing, away=True)
