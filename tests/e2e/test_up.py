@@ -151,6 +151,22 @@ def test_help_is_quick_because_it_imports_no_command() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["export", "nosuch"], "Invalid value for 'table': 'nosuch' is not one of 'bars', 'vsa_events',"),
+        (["up", "--port", "abc"], "Invalid value for '--port': must be a whole number, got 'abc'"),
+        (["import", "x", "--revision", "-1"], "Invalid value for '--revision': must be at least 0, got '-1'"),
+        (["replay", "x", "--speed", "fast"], "Invalid value for '--speed': must be a number, got 'fast'"),
+        (["key", "revoke"], "Missing argument"),
+    ],
+)
+def test_a_wrong_argument_is_told_in_our_words(arguments: list[str], says: str) -> None:
+    told = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
+    assert told.exit_code == 2
+    assert says in told.stderr
+
+
 def test_every_command_explains_itself() -> None:
     listed = CliRunner().invoke(cli.app, ["--help"]).output
     for name in cli.COMMANDS:

@@ -1,6 +1,9 @@
 """A backup holds everything, comes back as it was, and never half."""
 
+import asyncio
+import os
 import random
+import signal
 import subprocess
 import sys
 import zipfile
@@ -11,7 +14,9 @@ from typing import Any
 import orjson
 import pytest
 from redis import Redis
+from typer.testing import CliRunner
 
+from rollotape.cli import app
 from rollotape.embedded.server import free_port
 from rollotape.postgres import backup, migrate
 from rollotape.settings import Settings
@@ -132,6 +137,25 @@ def test_nothing_is_restored_under_services_at_work(
     assert "services are at work on this database (detector-1-abc): stop them first" in refused.stderr
     execute(settings.database_url, "DELETE FROM replicas")
     assert "new epoch" in rollo(environment, "restore", path, "--no-verify", where=tmp_path).stdout
+
+
+def test_who_stops_the_comparison_is_told_that_the_data_are_there(
+    settings: Settings, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stopped(*_: object) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+        return 0
+
+    path = backed_up(settings, tmp_path)
+    monkeypatch.setattr("rollotape.cli.backup._differences", stopped)
+    told = CliRunner().invoke(app, ["restore", str(path)], env=environment_of(elsewhere))
+    assert told.exit_code == 130
+    assert "committed: Ctrl-C loses nothing from here on" in told.stderr and "--no-verify" in told.stderr
+    assert told.stderr.endswith(
+        "rollo: stopped comparing; everything is restored and stays: `rollo verify` compares at any time\n"
+    )
+    assert epoch(elsewhere.database_url)
 
 
 def test_results_that_do_not_follow_end_with_1(

@@ -209,6 +209,41 @@ def test_a_bar_given_twice_with_other_numbers_is_told(environment: Environment, 
     assert "twice     1 bars have rows with other numbers, the first one at bars.csv line 5:" in told.stdout
 
 
+@pytest.mark.usefixtures("detector")
+async def test_dots_among_thousands_are_told_and_can_be_said(
+    settings: Settings, environment: Environment, tmp_path: Path
+) -> None:
+    rows = [row.replace(",1000", ",51.600") for row in bars_of("A", 3)]
+    path = written(tmp_path, [row.replace(",", ";") for row in rows])
+    path.write_text(path.read_text().replace(HEADER, HEADER.replace(",", ";")))
+    told = rollo(environment, "import", path, "--wait", where=tmp_path)
+    assert (
+        "dotted    volumes are like 51.600 (bars.csv line 2), which is read as 51.6:\n"
+        "          if the dot separates thousands, import again with --thousands . --revision 1\n"
+    ) in told.stdout
+    mended = [*map(str.strip, path.read_text().replace(".0;", ",0;").splitlines()[1:])]
+    path.write_text("\n".join([HEADER.replace(",", ";"), *mended]))
+    said = ("--thousands", ".", "--revision", "1")
+    again = rollo(environment, "import", path, "--wait", *said, where=tmp_path)
+    assert "dotted" not in again.stdout and "refused   0" in again.stdout
+    [bars, _] = content(settings)
+    assert [(row["open"], row["volume"]) for row in bars] == [(10.0, 51_600.0)] * 3
+
+
+async def test_a_clean_import_leaves_no_refused_rows_of_an_earlier_one(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = written(tmp_path, [*bars_of("A", 3), "A,2020-05-05,1,1,2,1,1"])
+    refused = tmp_path / "bars.refused.csv"
+    await import_(settings, path, wait=False)
+    assert len(rows_of(refused)) == 1
+    await import_(settings, written(tmp_path, bars_of("A", 3)), wait=False)
+    assert not refused.exists()
+    refused.write_text("notes of my own\n")
+    await import_(settings, path, wait=False)
+    assert refused.read_text() == "notes of my own\n"
+
+
 async def test_one_file_that_cannot_be_read_keeps_all_from_being_sent(
     environment: Environment, redis_client: Redis, tmp_path: Path
 ) -> None:
@@ -228,6 +263,7 @@ async def test_one_file_that_cannot_be_read_keeps_all_from_being_sent(
         (["--timeframe", "1M"], "must be one of 1m 5m"),
         (["--timezone", "Mars/Olympus"], "no such zone"),
         (["--frame-bars", "2000"], "1000"),
+        (["--thousands", "_"], "--thousands _: must be . or , or space or '"),
         (["--revision", "-1"], "revision"),
     ],
 )

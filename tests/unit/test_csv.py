@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rollotape import calendars, intake
 from rollotape.errors import Refused
 from rollotape.events import MAX_FRAME_BARS, MAX_PAYLOAD_BYTES
+from rollotape.producers import cells
 from rollotape.producers import csv as producer
-from rollotape.producers.csv import CsvFile, Options, sniff
+from rollotape.producers.csv import CsvFile, Dotted, Options, sniff
 from rollotape.producers.frames import MAX_SYMBOL, Bars, Framer
 from rollotape.producers.twice import Twice, Watch
 from rollotape.streams.partitions import partition_of, stream_name
@@ -337,6 +338,71 @@ def test_the_real_files_have_the_rows_that_their_notes_say(shared_data: Path) ->
     assert sum(block.rows for block in blocks) == 30_380
     assert not any(block.odd for block in blocks)
     assert blocks[-1].position == source.size
+
+
+@pytest.mark.parametrize(
+    ("thousands", "text", "number"),
+    [
+        (".", "51.600", 51_600.0),
+        (".", "1.051.600,25", 1_051_600.25),
+        (".", "-12,5", -12.5),
+        (".", "51600", 51_600.0),
+        (".", "12.50", "12.50"),
+        (".", "5.1600", "5.1600"),
+        (".", "1.234.56", "1.234.56"),
+        (",", "51,600.5", 51_600.5),
+        (",", "51,60", "51,60"),
+        (" ", "51 600,5", 51_600.5),
+        (" ", "51\u00a0600", 51_600.0),
+        (" ", "51\u202f600.5", 51_600.5),
+        ("'", "1'051'600", 1_051_600.0),
+        ("'", "1\u2019051\u2019600.5", 1_051_600.5),
+        ("'", "5e3", 5_000.0),
+        (".", "", None),
+        (".", "n/a", "n/a"),
+        (".", "\u0661.\u0660\u0660\u0660", "\u0661.\u0660\u0660\u0660"),
+        (".", "1" * 400, "1" * 400),
+    ],
+)
+def test_thousands_are_read_as_they_were_said_to_be_and_nothing_else_is(
+    thousands: str, text: str, number: float | str | None
+) -> None:
+    assert cells.numbers([text], thousands) == [number]
+
+
+def test_every_number_of_a_file_is_read_with_its_thousands(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{HEADER}\nAAPL,2020-01-02,1.010,1.011,1.009,1.010,51.600\n".replace(",", ";"))
+    said = Options(thousands=".")
+    assert rows_of(path, said) == [("AAPL", "2020-01-02T00:00:00Z", 1010, 1011, 1009, 1010, 51_600)]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "found"),
+    [
+        (["51.600"], (2, "51.600")),
+        (["600", " 51.600 ", "1.051.600"], (3, "51.600")),
+        (["1.051.600", "51.600"], (3, "51.600")),
+        (["51600", "51.600", ""], (3, "51.600")),
+        (["51.600", "51.60"], None),
+        (["51.600", "0.512"], None),
+        (["51.600", "1234.567"], None),
+        (["51.600", "51.6e3"], None),
+        (["51600", "1"], None),
+        (["1.051.600"], None),
+        ([], None),
+    ],
+)
+def test_volumes_whose_dots_may_mean_thousands_are_noticed(
+    tmp_path: Path, volumes: list[str], found: tuple[int, str] | None
+) -> None:
+    rows = [f"A;2020-01-{day:02};10;11;9;10;{volume}" for day, volume in enumerate(volumes, 2)]
+    path = written(tmp_path, "\n".join([HEADER.replace(",", ";"), *rows]))
+    told = []
+    for options in (Options(), Options(thousands=".")):
+        source = CsvFile(path, options)
+        list(source.blocks())
+        told.append(source.dotted)
+    assert told == [Dotted(path, *found) if found else None, None]
 
 
 def watched(*paths: Path) -> Watch:

@@ -45,6 +45,13 @@ class Lazy(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, name and _load(name), rest
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error)
+            raise
+
 
 app = typer.Typer(cls=Lazy, no_args_is_help=True, add_completion=True, pretty_exceptions_show_locals=False)
 
@@ -72,6 +79,18 @@ def rollo(
 
 def main() -> None:
     app(prog_name="rollo")
+
+
+def _in_our_words(error: typer.BadParameter) -> str:
+    """Typer has values judged by pydantic, and would show what that says."""
+    from pydantic import ValidationError  # help is quick without it
+
+    from rollotape.wording import must, reason
+
+    if not isinstance(error.__cause__, ValidationError):
+        return error.message
+    first = error.__cause__.errors()[0]
+    return must(first) if first["type"] == "value_error" else reason(first)
 
 
 def _load(name: str) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -30,6 +30,7 @@ from rollotape.streams.position import finished
 from rollotape.streams.standing import Stream, look
 
 _INTERRUPTED = "stopped: what was there is kept, or the backup is there, or nothing: see `rollo doctor`"
+_RESTORED = "stopped comparing; everything is restored and stays: `rollo verify` compares at any time"
 POLL_S = 0.1
 QUIET_S = 5.0
 """After this long without any progress, nobody seems to be reading."""
@@ -37,6 +38,13 @@ INPUTS = {name: contract for name, contract in STREAMS.items() if GROUP in contr
 
 Data = Annotated[Path | None, typer.Option(help="Directory of the stack, running or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+@dataclass(slots=True)
+class Standing:
+    """What holds if a restore is stopped now."""
+
+    holds: str = _INTERRUPTED
 
 
 def backup(
@@ -109,8 +117,9 @@ def restore(
         with stored.opened(file) as (_, manifest):
             stored.must_know(manifest)  # before anything is started
         with awake(data, meter.note, new=True) as settings:
-            work = _restore(settings, file, force, verify, meter)
-            summary = ends.run(work, interrupted=lambda: _INTERRUPTED)
+            standing = Standing()
+            work = _restore(settings, file, force, verify, meter, standing)
+            summary = ends.run(work, interrupted=lambda: standing.holds)
     summary = {"file": str(file)} | summary
     if as_json:
         _print(summary)
@@ -209,7 +218,7 @@ def _check(file: Path, meter: Meter) -> Manifest:
 
 
 async def _restore(
-    settings: Settings, file: Path, force: bool, verify: bool, meter: Meter
+    settings: Settings, file: Path, force: bool, verify: bool, meter: Meter, standing: Standing
 ) -> dict[str, Any]:
     url, began = settings.database_url, time.monotonic()
     with stored.opened(file) as (archive, manifest):
@@ -225,7 +234,11 @@ async def _restore(
         migrated = await asyncio.to_thread(migrate.upgrade, url, manifest.partitions)
     waiting, seconds = await _left_in_streams(settings, manifest.partitions), time.monotonic() - began
     if verify:
-        meter.note(f"Restored in {seconds:.1f} s; every result is computed again and compared now.")
+        standing.holds = _RESTORED
+        meter.note(
+            f"Restored in {seconds:.1f} s and committed: Ctrl-C loses nothing from here on. Every result is"
+            " computed again now and compared, which takes longer; --no-verify leaves that out."
+        )
     differences = await _differences(settings, meter) if verify else None
     return _told(manifest) | {
         "epoch": epoch,

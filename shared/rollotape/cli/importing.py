@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -51,6 +51,10 @@ def import_bars(
     timezone: Annotated[
         str | None, typer.Option(help="Of timestamps that name none, like UTC or America/New_York.")
     ] = None,
+    thousands: Annotated[
+        str | None,
+        typer.Option(help="What separates thousands: . or , or space or '. With . decimals have a comma."),
+    ] = None,
     frame_bars: Annotated[
         int, typer.Option(min=1, max=MAX_FRAME_BARS, help="Bars sent in one stream entry.")
     ] = 500,
@@ -73,7 +77,7 @@ def import_bars(
 
     Example: rollo import bars_daily.csv.gz --wait
     """
-    options = options_of(timeframe, revision, symbol, timezone)
+    options = options_of(timeframe, revision, symbol, timezone, thousands)
     settings = ends.stack_of(data)
     job = ImportJob(settings, files, options, frame_bars, refused)
     summary = ends.run(job.run(wait=wait), interrupted=job.interrupted)
@@ -84,7 +88,11 @@ def import_bars(
 
 
 def options_of(
-    timeframe: str | None, revision: int | None, symbol: str | None, timezone: str | None
+    timeframe: str | None,
+    revision: int | None,
+    symbol: str | None,
+    timezone: str | None,
+    thousands: str | None = None,
 ) -> Options:
     known = known_timeframe(timeframe) if timeframe is not None else None
     if timeframe is not None and known is None:
@@ -93,7 +101,11 @@ def options_of(
         zone = ZoneInfo(timezone) if timezone else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
         ends.stop(f"--timezone {timezone}: no such zone; try UTC or America/New_York", ends.USAGE)
-    return Options(known.name if known else None, revision, cells.symbol(symbol) if symbol else None, zone)
+    separator = " " if thousands == "space" else thousands
+    if separator is not None and separator not in cells.THOUSANDS:
+        ends.stop(f"--thousands {thousands}: must be . or , or space or '", ends.USAGE)
+    one = cells.symbol(symbol) if symbol else None
+    return Options(known.name if known else None, revision, one, zone, separator)
 
 
 @dataclass(slots=True)
@@ -107,12 +119,13 @@ class ImportJob:
     refused: Path | None
     importer: Importer | None = None
     waiting: bool = False
+    sources: list[CsvFile] = field(default_factory=list)
     outputs: list[RefusedRows] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
 
     async def run(self, *, wait: bool) -> dict[str, Any]:
-        sources = [CsvFile(path, self.options) for path in self.files]  # all headers before the first bar
-        for source in sources:
+        self.sources = [CsvFile(path, self.options) for path in self.files]  # all headers before a bar
+        for source in self.sources:
             if source.layout.ignored:
                 self.meter.note(f"{source.path.name}: columns not read: {', '.join(source.layout.ignored)}")
         redis_url = self.settings.redis_url
@@ -124,7 +137,7 @@ class ImportJob:
             self.importer = Importer(send, framer, calendars.sessions, pause=readers.pause)
             with self.meter:
                 began = time.monotonic()
-                await self._send(sources)
+                await self._send()
                 sent_s = time.monotonic() - began
                 summary = self._summary(sent_s)
                 if wait:
@@ -136,10 +149,10 @@ class ImportJob:
                         summary |= await self._strength(pool, began)
         return summary
 
-    async def _send(self, sources: Sequence[CsvFile]) -> None:
+    async def _send(self) -> None:
         assert self.importer is not None
         try:
-            for source in sources:
+            for source in self.sources:
                 advance = self.meter.file(source.path.name, source.size)
                 await self.importer.file(source, self._output(source.path), advance)
             await self.importer.flush()
@@ -151,6 +164,7 @@ class ImportJob:
         if self.refused is None or not self.outputs:
             stem = path.name.removesuffix(".gz").removesuffix(".csv")
             self.outputs.append(RefusedRows(self.refused or Path(f"{stem}.refused.csv")))
+            self.outputs[-1].clear()
         return self.outputs[-1]
 
     async def _wait(self, readers: Readers, pool: asyncpg.Pool) -> None:
@@ -175,6 +189,11 @@ class ImportJob:
             "refused": sent.refused,
             "refused_files": [str(output.path) for output in self.outputs if output.count],
             "twice": twice and {"bars": twice.bars, "file": str(twice.path), "line": twice.line},
+            "dotted": [
+                {"file": str(dotted.path), "line": dotted.line, "volume": dotted.volume, "says": str(dotted)}
+                for source in self.sources
+                if (dotted := source.dotted)
+            ],
             "seconds": round(sent_s, 3),
             "rows_per_second": round(sent.rows / max(sent_s, 1e-9)),
             "derived": False,
@@ -265,6 +284,11 @@ def _in_words(s: dict[str, Any]) -> str:
         lines += [
             f"twice     {twice['bars']:,} bars have rows with other numbers, the first one at {where}:",
             "          one row of each is kept whatever their order; import the right one with --revision 1",
+        ]
+    for dotted in s["dotted"]:
+        lines += [
+            f"dotted    {dotted['says']}:",
+            "          if the dot separates thousands, import again with --thousands . --revision 1",
         ]
     if s["derived"]:
         lines += [

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +66,10 @@ def replay(
     timezone: Annotated[
         str | None, typer.Option(help="Of timestamps that name none, like UTC or America/New_York.")
     ] = None,
+    thousands: Annotated[
+        str | None,
+        typer.Option(help="What separates thousands: . or , or space or '. With . decimals have a comma."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the running stack.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -86,7 +90,7 @@ def replay(
     if resume and again:
         ends.stop("say --resume or --again, not both", ends.USAGE)
     choice = _choice(timeframe, symbols, first, last)
-    options = options_of(timeframe, None, symbol, timezone)
+    options = options_of(timeframe, None, symbol, timezone, thousands)
     settings = ends.stack_of(data)
     quiet_us = None if quiet is None else int(quiet * 1e6)
     job = ReplayJob(settings, files, options, choice, speed, quiet_us, resume, again)
@@ -146,6 +150,9 @@ class ReplayJob:
         tape = await asyncio.to_thread(self._read, sources)
         if not len(tape):
             raise Refused(_nothing(tape))
+        for source in sources:
+            if source.dotted:
+                self.meter.note(f"{source.dotted}: if the dot separates thousands, say --thousands .")
         redis_url = self.settings.redis_url
         async with watched(redis_url, self.meter.note), _connected(self.settings) as (redis, pool):
             with unavailable("postgres"):
@@ -158,7 +165,7 @@ class ReplayJob:
 
     def _source(self, path: Path) -> CsvFile:
         """The file, with its timeframe only where it has no column that says so."""
-        bare = Options(None, None, self.options.symbol, self.options.timezone)
+        bare = replace(self.options, timeframe=None)
         source = CsvFile(path, bare)
         return source if "timeframe" in source.layout.at else CsvFile(path, self.options)
 

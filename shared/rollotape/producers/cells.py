@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, tzinfo
+from functools import cache
 from math import inf, isfinite
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -10,6 +11,9 @@ _TIMESTAMP = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)0* ?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
 )
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+THOUSANDS = {".": ".", ",": ",", " ": " \u00a0\u2009\u202f", "'": "'\u2019"}
+"""What may separate thousands, and every character that is taken for it."""
+_DOTTED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
 _DIGITS_AND_DOTS = str.maketrans("", "", "0123456789.")
 _EPOCH = date(1970, 1, 1).toordinal()
 
@@ -54,8 +58,14 @@ def _instant(found: re.Match[str], timezone: tzinfo | None) -> Moment | str:
     return when.isoformat().replace("+00:00", "Z"), when.timestamp()
 
 
-def numbers(cells: Sequence[str]) -> list[float | str | None]:
-    """For each cell a float, None when it is empty, or its text when that is no finite number."""
+def numbers(cells: Sequence[str], thousands: str | None = None) -> list[float | str | None]:
+    """For each cell a float, None when it is empty, or its text when that is no finite number.
+
+    `thousands` is what separates them; then the dot or the comma that does not is the decimal mark.
+    """
+    if thousands is not None:
+        grouped = _grouped(thousands)
+        return [_ungrouped(cell.strip(), grouped) for cell in cells]
     if not "".join(cells).translate(_DIGITS_AND_DOTS):  # the common case, quickly
         try:
             values: list[float | str | None] = [float(cell) if cell else None for cell in cells]
@@ -64,6 +74,29 @@ def numbers(cells: Sequence[str]) -> list[float | str | None]:
         except ValueError:
             pass  # two dots in one cell
     return [_number(cell.strip()) for cell in cells]
+
+
+def may_be_thousands(cell: str) -> bool:
+    """Whether each dot of a number has one to three digits before it and three behind it."""
+    return _DOTTED.fullmatch(cell) is not None
+
+
+@cache
+def _grouped(thousands: str) -> re.Pattern[str]:
+    signs, marks = re.escape(THOUSANDS[thousands]), ".,".replace(thousands, "")
+    whole = rf"(?P<sign>[+-]?)(?P<whole>\d+|\d{{1,3}}(?:[{signs}]\d{{3}})+)"
+    return re.compile(rf"{whole}(?:[{marks}](?P<part>\d*))?(?P<power>(?:[eE][+-]?\d+)?)", re.ASCII)
+
+
+def _ungrouped(text: str, grouped: re.Pattern[str]) -> float | str | None:
+    """Thousands that are not set apart by three digits are no number: nothing is guessed."""
+    if not text:
+        return None
+    if not (found := grouped.fullmatch(text)):
+        return text
+    whole = "".join(filter(str.isdigit, found["whole"]))
+    value = float(f"{found['sign']}{whole}.{found['part'] or ''}{found['power']}")
+    return value if isfinite(value) else text
 
 
 def _number(text: str) -> float | str | None:

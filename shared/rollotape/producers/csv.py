@@ -55,6 +55,8 @@ class Options:
     revision: int | None = None
     symbol: str | None = None
     timezone: tzinfo | None = None
+    thousands: str | None = None
+    """One of `cells.THOUSANDS`; without it a dot is a decimal point, and nothing separates thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,19 @@ class Columns:
     bars: Bars
     lines: list[int]
     seconds: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Dotted:
+    """The first of a file's volumes when all that have a dot may mean thousands by it: 51.600."""
+
+    path: Path
+    line: int
+    volume: str
+
+    def __str__(self) -> str:
+        where = f"{self.path.name} line {self.line:,}"
+        return f"volumes are like {self.volume} ({where}), which is read as {float(self.volume):g}"
 
 
 @dataclass(slots=True)
@@ -116,6 +131,14 @@ class CsvFile:
         with _naming(path):
             self.size = path.stat().st_size
             self.layout, self._rest = self._header()
+        self._dots = _Dots(self.layout.at["volume"])
+
+    @property
+    def dotted(self) -> Dotted | None:
+        """What the rows read so far suggest; None where the options say what a dot means."""
+        if self._dots.first is None or self.options.thousands is not None:
+            return None
+        return Dotted(self.path, *self._dots.first)
 
     def blocks(self) -> Iterator[Block]:
         """The rows in the order of the file, about a megabyte of text at a time, once.
@@ -123,7 +146,7 @@ class CsvFile:
         Raises:
             Refused: the file is damaged, or no date at its beginning can be read.
         """
-        parser = _Parser(self.layout, self.options)
+        parser = _Parser(self.layout, self.options, self._dots)
         begun = False
         with _naming(self.path):
             for lines in self._all():
@@ -233,9 +256,10 @@ def _split(text: str, delimiter: str) -> list[str]:
 class _Parser:
     """Lines into columns; remembers symbols and dates, because files repeat them."""
 
-    def __init__(self, layout: Layout, options: Options) -> None:
+    def __init__(self, layout: Layout, options: Options, dots: "_Dots") -> None:
         self._layout = layout
         self._options = options
+        self._dots = dots
         self._symbols: dict[str, str] = {}
         self._moments: dict[tuple[str, bool], cells.Moment | str] = {}
 
@@ -243,6 +267,7 @@ class _Parser:
         lines, rows, surplus = self._rows(first_line, texts)
         block = Block(len(rows), position, first_line, texts)
         if rows:
+            self._dots.look(lines, rows)
             table = self._table(rows)
             odd = _odd_rows(table) | surplus.keys()
             at = self._layout.at["ts"]
@@ -295,7 +320,7 @@ class _Parser:
             "symbol": symbols,
             "timeframe": timeframes,
             "ts": self._when(columns[at["ts"]], timeframes),
-            **{name: cells.numbers(columns[at[name]]) for name in NUMBERS},
+            **{name: cells.numbers(columns[at[name]], options.thousands) for name in NUMBERS},
             "revision": revisions,
         }
 
@@ -307,6 +332,28 @@ class _Parser:
             self._moments,
             lambda key: cells.moment(key[0], intraday=key[1], timezone=self._options.timezone),
         )
+
+
+class _Dots:
+    """Looks for volumes like 51.600, until one with a dot cannot mean thousands by it."""
+
+    def __init__(self, at: int) -> None:
+        self.first: tuple[int, str] | None = None
+        self._at = at
+        self._decided = False
+
+    def look(self, lines: list[int], rows: list[list[str]]) -> None:
+        if self._decided:
+            return
+        for line, row in zip(lines, rows, strict=True):
+            if "." not in row[self._at]:
+                continue
+            volume = row[self._at].strip()
+            if not cells.may_be_thousands(volume):
+                self.first, self._decided = None, True
+                return
+            if self.first is None and volume.count(".") == 1:  # others are refused, which is loud enough
+                self.first = line, volume
 
 
 def _looked_up(keys: Sequence[Key], known: dict[Key, Value], find: Callable[[Key], Value]) -> list[Value]:

@@ -72,6 +72,9 @@ class Amount(Protocol):
     def entry_count(self) -> int: ...
 
 
+_COLUMNS = ["file", "line", "row", "reasons"]
+
+
 class RefusedRows:
     """A CSV file of refused rows and their reasons, which is only there when a row was refused."""
 
@@ -81,11 +84,21 @@ class RefusedRows:
         self._file: IO[str] | None = None
         self._writer: Any = None
 
+    def clear(self) -> None:
+        """What an earlier import refused is not true of this one; a file of somebody else's stays."""
+        try:
+            with self.path.open("rb") as file:
+                is_ours = file.readline(200).rstrip() == ",".join(_COLUMNS).encode()
+        except OSError:
+            return
+        if is_ours:
+            self.path.unlink()
+
     def add(self, source: Path, line: int, row: str, faults: Sequence[Fault]) -> None:
         if self._file is None:
             self._file = self.path.open("w", encoding="utf-8", newline="")
             self._writer = csv.writer(self._file, lineterminator="\n")
-            self._writer.writerow(["file", "line", "row", "reasons"])
+            self._writer.writerow(_COLUMNS)
         self._writer.writerow([source.name, line, row, "; ".join(map(str, faults))])
         self.count += 1
 
