@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -31,6 +31,8 @@ class Server:
     port: int
     pid: int
     key: str = ""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Where each service behind it tells its metrics."""
 
     def get(self, target: str) -> bytes:
         said = {"Authorization": f"Bearer {self.key}"}
@@ -72,7 +74,8 @@ async def gateway(stage: Stage, redis_number: int, database_url: str, patterns: 
     try:
         await supervisor.ready()
         pid = next(r.pid for r in supervisor.replicas if r.service == "api-gateway")
-        server = Server(port, pid, await _key(database_url))
+        metrics = {replica.service: f"{replica.ops_url}/metrics" for replica in supervisor.replicas}
+        server = Server(port, pid, await _key(database_url), metrics)
         await until(lambda: asyncio.to_thread(_shows, server, patterns), "the read model", READY_S)
         yield server
     finally:
