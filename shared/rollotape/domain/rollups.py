@@ -1,0 +1,326 @@
+"""What the closed trades of a day have earned, added up by kind and under headings; and days joined.
+
+R is a whole number of 1e-12 here, its square one of 1e-24: sums are exact in any order, so what is added up
+anew is equal, digit for digit, to what was stored. One pass adds up a whole day per heading: a trade counts
+under up to forty of them.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal, Inexact
+from itertools import compress, pairwise, product
+from math import fsum
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+PLACES = 12
+"""Decimals of R."""
+BREAKEVEN = 10 ** (PLACES - 9)
+"""This much R, 1e-9, either way is neither won nor lost."""
+LAST = 20
+"""So many trades the rolling line of a trend looks back on."""
+ALL = "all"
+
+_EXACT = Context(prec=10_000, traps=[Inexact])
+_SMALL, _FEW = 2**62, 2**19
+"""Sums of R of so few trades, if below this, and of the products of its parts fit 64 bits."""
+_PART_BITS = 21
+assert _SMALL >= _FEW * 2 * 2 ** (2 * _PART_BITS)
+
+Numbers = NDArray[Any]
+"""int64 where the numbers fit, else Python's integers in an object array: the same code serves both."""
+Codes = NDArray[np.int64]
+
+
+Name = Literal["all", "type", "sector"]
+
+
+class Trade(NamedTuple):
+    """A closed trade, as the view closed_trades has it."""
+
+    id: UUID
+    exit_us: int
+    r: Decimal
+    sessions: int
+    """Sessions held."""
+    pattern_type: str | None
+    phase: str | None
+    direction: str
+    sector: str | None
+    timeframe: str
+    origin: str
+    test_confirmed: bool | None
+
+
+class Kind(NamedTuple):
+    """A full combination of dimensions: with the day the key of performance_days."""
+
+    pattern_type: str | None
+    phase: str | None
+    direction: str
+    sector: str | None
+    timeframe: str
+    origin: str
+    test_confirmed: bool | None
+
+
+class Heading(NamedTuple):
+    """With grain and period the key of performance_headlines."""
+
+    heading: Name
+    name: str | None
+    phase: str
+    timeframe: str
+    origin: str
+    test: Literal["all", "yes", "no"]
+
+
+class Measures(NamedTuple):
+    """What trades have earned, in whole numbers."""
+
+    trades: int
+    wins: int
+    losses: int
+    r_sum: int
+    r_won: int
+    r_lost: int
+    r_squares: int
+    r_high: int
+    """Highest of R added up, from 0 at the start."""
+    r_low: int
+    r_fall: int
+    """Largest fall of R added up from its highest so far, which is at first 0."""
+    held: tuple[int, ...]
+    """Sessions held, each number once, ascending."""
+    held_trades: tuple[int, ...]
+    """Of how many trades."""
+    last_exit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """A day added up."""
+
+    kinds: Mapping[Kind, Measures]
+    headings: Mapping[Heading, Measures]
+    last: Mapping[Heading, tuple[int, ...]]
+    """R of the last twenty trades, oldest first, under headings of all tests."""
+
+
+_SUMS = 7
+"""So many of the first measures simply add up."""
+_TOTAL = Measures._fields.index("r_sum")
+
+
+def units(r: Decimal) -> int:
+    """R as a whole number of 1e-12; it must have no more decimals than that."""
+    return int(_EXACT.to_integral_exact(_EXACT.scaleb(r, PLACES)))
+
+
+def decimal(number: int, places: int = PLACES) -> Decimal:
+    """The other way round, with every digit; of squares with twice the places."""
+    return _EXACT.scaleb(Decimal(number), -places)
+
+
+def roll(trades: Iterable[Trade]) -> Rolled:
+    """Trades of one day, in whatever order."""
+    return roll_ordered(sorted(trades, key=lambda trade: (trade.exit_us, trade.id.bytes)))
+
+
+def roll_ordered(trades: Sequence[Trade]) -> Rolled:
+    """Trades of one day by exit instant, then id."""
+    if not trades:
+        return Rolled({}, {}, {})
+    day = _Day(trades)
+    headings: dict[Heading, Measures] = {}
+    last: dict[Heading, tuple[int, ...]] = {}
+    for heading, name, given in _HEADINGS:
+        for alike, measures, latest in day.groups(name + given, known=given):
+            key = _heading(heading, dict(zip(name + given, alike, strict=True)))
+            headings[key] = measures
+            if key.test == ALL:
+                last[key] = latest
+    kinds = {Kind._make(alike): measures for alike, measures, _ in day.groups(Kind._fields)}
+    return Rolled(kinds, headings, last)
+
+
+def join(parts: Iterable[Measures]) -> Measures:
+    """Of the trades of all parts, of which there is one at least, each later than the one before it."""
+    added = [0] * _SUMS
+    high = low = fall = last_exit = 0
+    held: Counter[int] = Counter()
+    for part in parts:
+        total = added[_TOTAL]
+        fall = max(fall, part.r_fall, high - (total + part.r_low))
+        high, low = max(high, total + part.r_high), min(low, total + part.r_low)
+        added = [mine + theirs for mine, theirs in zip(added, part[:7], strict=True)]
+        held.update(dict(zip(part.held, part.held_trades, strict=True)))
+        last_exit = part.last_exit
+    sessions = sorted(held)
+    assert sessions
+    counts = tuple(held[number] for number in sessions)
+    return Measures._make([*added, high, low, fall, tuple(sessions), counts, last_exit])
+
+
+def join_days(days: Iterable[Mapping[Heading, Measures]]) -> dict[Heading, Measures]:
+    """Headings of a month, from those of its days in their order."""
+    found: dict[Heading, list[Measures]] = {}
+    for day in days:
+        for heading, measures in day.items():
+            found.setdefault(heading, []).append(measures)
+    return {heading: join(parts) for heading, parts in found.items()}
+
+
+def _headings() -> Iterator[tuple[Name, tuple[str, ...], tuple[str, ...]]]:
+    """Heading, the column of its name, and which of the other columns are given a value."""
+    columns = ("phase", "timeframe", "origin", "test_confirmed")
+    names: dict[Name, tuple[str, ...]] = {"all": (), "type": ("pattern_type",), "sector": ("sector",)}
+    for heading, name in names.items():
+        for given in product((False, True), repeat=len(columns)):
+            if heading != "sector" or not given[0]:
+                yield heading, name, tuple(compress(columns, given))
+
+
+_HEADINGS = tuple(_headings())
+
+
+def _heading(heading: Name, alike: Mapping[str, Any]) -> Heading:
+    test = alike.get("test_confirmed")
+    return Heading(
+        heading=heading,
+        name=alike.get("pattern_type", alike.get("sector")),
+        phase=alike.get("phase", ALL),
+        timeframe=alike.get("timeframe", ALL),
+        origin=alike.get("origin", ALL),
+        test="all" if test is None else "yes" if test else "no",
+    )
+
+
+class _Day:
+    """The trades of a day as columns, in their order."""
+
+    def __init__(self, trades: Sequence[Trade]) -> None:
+        self._columns = dict(zip(Trade._fields, zip(*trades, strict=True), strict=True))
+        self._codes = {name: _coded(self._columns[name]) for name in Kind._fields}
+        self._sessions = _coded(self._columns["sessions"])
+        self._exits = np.array(self._columns["exit_us"], np.int64)
+        self._r = _numbers([units(r) for r in self._columns["r"]])
+        squares = _squares(self._r)
+        self._weights = list(squares)
+        won, lost = self._r > BREAKEVEN, self._r < -BREAKEVEN
+        self._sums = np.stack(
+            [
+                np.ones_like(self._r), *(flag.astype(np.int64).astype(self._r.dtype) for flag in (won, lost)),
+                self._r, self._r * won, self._r * lost, *squares.values(),
+            ]
+        )  # fmt: skip
+
+    def groups(
+        self, names: Sequence[str], known: Sequence[str] = ()
+    ) -> Iterator[tuple[tuple[Any, ...], Measures, tuple[int, ...]]]:
+        """Trades alike in these columns: what they are alike in, their measures, R of the last of them.
+
+        Those that have no value in one of the `known` columns are in no group.
+        """
+        order, starts = self._grouped(names, known)
+        if not len(order):
+            return
+        ends = np.append(starts[1:], len(order))
+        alike = zip(*(_taken(self._columns[name], order[starts]) for name in names), strict=True)
+        earned = self._r[order]
+        found = zip(
+            alike if names else [()],
+            self._added(order, starts),
+            _levels(earned, starts, ends),
+            self._held(order, starts, ends),
+            self._exits[order[ends - 1]].tolist(),
+            [
+                tuple(earned[max(start, end - LAST) : end].tolist())
+                for start, end in zip(starts, ends, strict=True)
+            ],
+            strict=True,
+        )
+        for values, sums, levels, held, exit_us, last in found:
+            yield values, Measures._make([*sums, *levels, *held, exit_us]), last
+
+    def _grouped(self, names: Sequence[str], known: Sequence[str]) -> tuple[Codes, Codes]:
+        """Trades group by group, within each in their order, and where each group starts."""
+        code, size = np.zeros(len(self._r), np.int64), 1
+        for name in names:
+            codes, values = self._codes[name]
+            code, size = code * len(values) + codes, size * len(values)
+        kept = np.ones(len(code), np.bool_)
+        for name in known:
+            codes, values = self._codes[name]
+            if None in values:
+                kept &= codes != values.index(None)
+        which = np.flatnonzero(kept)
+        code = code[which]
+        # Numbers of 16 bits are sorted by counting, several times faster.
+        order = np.argsort(code.astype(np.uint16) if size <= 2**16 else code, kind="stable")
+        code = code[order]
+        return which[order], np.flatnonzero(np.append(True, code[1:] != code[:-1])[: len(code)])
+
+    def _added(self, order: Codes, starts: Codes) -> Iterator[tuple[int, ...]]:
+        """Trades, wins, losses and the four sums of each group."""
+        sums = np.add.reduceat(self._sums[:, order], starts, axis=1)
+        plain, parts = sums[: _SUMS - 1].tolist(), sums[_SUMS - 1 :].astype(object)
+        squares = (parts << np.array(self._weights, object)[:, None]).sum(axis=0).tolist()
+        return zip(*plain, squares, strict=True)
+
+    def _held(self, order: Codes, starts: Codes, ends: Codes) -> Iterator[tuple[tuple[int, ...], ...]]:
+        """Of each group every number of sessions, ascending, and of how many trades it is."""
+        codes, values = self._sessions
+        ascending = sorted(values)
+        rank = np.array([ascending.index(value) for value in values])
+        group = np.repeat(np.arange(len(starts)), ends - starts)
+        found, counts = np.unique(group * len(values) + rank[codes[order]], return_counts=True)
+        borders = np.searchsorted(found, np.arange(len(starts) + 1) * len(values)).tolist()
+        sessions = [ascending[i] for i in (found % len(values)).tolist()]
+        trades = counts.tolist()
+        for first, end in pairwise(borders):
+            yield tuple(sessions[first:end]), tuple(trades[first:end])
+
+
+def _levels(earned: Numbers, starts: Codes, ends: Codes) -> Iterator[tuple[int, ...]]:
+    """Highest and lowest of R added up in each group, 0 at its start included, and its largest fall."""
+    group = np.repeat(np.arange(len(starts)), ends - starts)
+    level = np.cumsum(earned)
+    level = level - (level - earned)[starts][group]
+    high = np.maximum(np.maximum.reduceat(level, starts), 0)
+    low = np.minimum(np.minimum.reduceat(level, starts), 0)
+    # Each group is lifted above all before it, so that the highest so far forgets them by itself.
+    lift = (np.cumsum(high - low) - high)[group]
+    lifted = level + lift
+    fall = np.maximum.reduceat(np.maximum(np.maximum.accumulate(lifted), lift) - lifted, starts)
+    return zip(high.tolist(), low.tolist(), fall.tolist(), strict=True)
+
+
+def _coded(column: Sequence[Any]) -> tuple[Codes, list[Any]]:
+    """Which of the different values each one is, and these."""
+    values = {value: i for i, value in enumerate(dict.fromkeys(column))}
+    return np.fromiter((values[value] for value in column), np.int64, len(column)), list(values)
+
+
+def _taken(column: Sequence[Any], which: Codes) -> list[Any]:
+    return [column[i] for i in which.tolist()]
+
+
+def _numbers(whole: Sequence[int]) -> Numbers:
+    if len(whole) <= _FEW and fsum(map(abs, whole)) < _SMALL:
+        return np.array(whole, np.int64)
+    return np.array(whole, object)
+
+
+def _squares(r: Numbers) -> dict[int, Numbers]:
+    """Numbers whose sums, each shifted left by its key, are the sum of squares of R."""
+    if r.dtype == object:
+        return {0: r * r}
+    # r = a * 2**42 + b * 2**21 + c
+    size, bits, rest = np.abs(r), _PART_BITS, (1 << _PART_BITS) - 1
+    a, b, c = size >> 2 * bits, (size >> bits) & rest, size & rest
+    return {4 * bits: a * a, 3 * bits + 1: a * b, 2 * bits: 2 * a * c + b * b, bits + 1: b * c, 0: c * c}
