@@ -267,7 +267,7 @@ def test_a_file_is_enough(sample: Path, tmp_path: Path) -> None:
     assert len(trades) == everything["patterns"] > 10
     assert sum(t["status"] == "CLOSED" for t in trades) == everything["trade_count"]
     earned = [float(t["realized_r"]) for t in trades if t["realized_r"]]
-    assert sum(earned) / len(earned) == pytest.approx(everything["avg_r_multiple"])
+    assert sum(earned) / len(earned) == pytest.approx(everything["avg_r_multiple"], abs=1e-6)
     for name in ("kind", "phase", "side", "sector"):
         groups = told["groups"][name]
         assert {g["value"] for g in groups} == {t[name] or "unknown" for t in trades}
