@@ -7,11 +7,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import Scope
 
 from api_gateway import openapi, problems
 from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
-from api_gateway.before import BeforeRouting
+from api_gateway.before import BeforeRouting, Given, Giver, Said, Wordings
 from api_gateway.envelope import Envelope
 from api_gateway.routes import bars, markers, operations, patterns, stream, strength, symbols, vsa
 from rollotape import __version__, calendars
@@ -26,7 +27,6 @@ that nobody knows are null. Lists come as CSV with `format=csv` or `Accept: text
 order; `Link` leads to the next page.
 """
 _PREFIXES = {"/api": "market data", "/api/v1": "the same under /api/v1"}
-_SCANS = [prefix + patterns.SCAN for prefix in _PREFIXES]
 
 
 class Gateway(FastAPI):
@@ -52,9 +52,7 @@ def create_app(settings: Settings) -> Gateway:
     )
     app.state.servers = Backends(settings)
     app.state.keys = settings.auth == "on"
-    app.add_middleware(
-        BeforeRouting, servers=app.state.servers, paths=_SCANS, read=patterns.read_scan
-    )
+    app.add_middleware(BeforeRouting, servers=app.state.servers, givers=_givers())
     if settings.auth == "on":
         app.add_middleware(Doorman, servers=app.state.servers)
     app.add_middleware(Envelope)
@@ -85,7 +83,20 @@ def create_ops_app(gateway: Gateway) -> FastAPI:
 
 def describe() -> dict[str, Any]:
     """OpenAPI of the gateway, without any server behind it."""
-    return create_app(Settings(redis_url="redis://localhost", database_url="postgresql://localhost/rollo")).openapi()
+    return create_app(
+        Settings(redis_url="redis://localhost", database_url="postgresql://localhost/rollo")
+    ).openapi()
+
+
+def _givers() -> dict[str, tuple[str, Giver]]:
+    """By path, who answers it before routing, and the route that it is counted under."""
+    wordings = Wordings(patterns.read_scan)
+
+    async def give_scan(servers: Backends, scope: Scope, said: Said) -> Given:
+        return await servers.scans.give(servers, scope, said, wordings.of(scope, said))
+
+    scans = [prefix + patterns.SCAN for prefix in _PREFIXES]
+    return {path: (path, give_scan) for path in scans}
 
 
 @asynccontextmanager

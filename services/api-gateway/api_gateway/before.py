@@ -1,9 +1,9 @@
-"""Scans before routing: a question that is well put is answered by a layer that knows nothing else."""
+"""Answers before routing: a question that is well put is answered by a layer that knows nothing else."""
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Response
@@ -24,6 +24,7 @@ _LONGEST_WORDS = 2_048
 _SAME = [(b"cache-control", CACHE_CONTROL.encode()), (b"vary", responses.VARY.encode())]
 
 Headers = list[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 
 class Given(NamedTuple):
@@ -55,33 +56,42 @@ class Said(NamedTuple):
         return cls(accept or b"", encoding or b"", match or b"")
 
 
-Reading = Callable[[Scope, Said], Wording]
+Reading = Callable[[Scope, Said], T]
+Giver = Callable[["Backends", Scope, Said], Awaitable[Given | None]]
+"""Answers what is ready, by words alone; None and a `Problem` leave it to the route."""
 
 
-class Scans:
-    """Answers scans; remembers what was asked, and what the answer was as long as nothing has changed."""
+class Wordings(Generic[T]):
+    """What requests asked lately: the same words on the same path are read once."""
 
-    def __init__(self) -> None:
-        self._wordings: OrderedDict[tuple[bytes, bytes], Wording] = OrderedDict()
-        self._answers = scan.Answers()
-        self._moments = scan.Moments()
+    def __init__(self, read: Reading[T]) -> None:
+        self._read = read
+        self._known: OrderedDict[tuple[str, bytes, bytes], T] = OrderedDict()
 
-    def wording(self, scope: Scope, said: Said, read: Reading) -> Wording:
-        """The question that a request asks; the same words are read once.
+    def of(self, scope: Scope, said: Said) -> T:
+        """The question that a request asks.
 
         Raises:
             Problem: whatever `read` raises.
         """
-        words = scope["query_string"], said.accept
-        if found := self._wordings.get(words):
-            self._wordings.move_to_end(words)
+        words = scope["path"], scope["query_string"], said.accept
+        if found := self._known.get(words):
+            self._known.move_to_end(words)
             return found
-        made = read(scope, said)
-        if len(words[0]) + len(words[1]) <= _LONGEST_WORDS:
-            self._wordings[words] = made
-            if len(self._wordings) > _MOST_WORDS:
-                self._wordings.popitem(last=False)
+        made = self._read(scope, said)
+        if sum(map(len, words)) <= _LONGEST_WORDS:
+            self._known[words] = made
+            if len(self._known) > _MOST_WORDS:
+                self._known.popitem(last=False)
         return made
+
+
+class Scans:
+    """Answers scans; remembers what the answer was as long as nothing has changed."""
+
+    def __init__(self) -> None:
+        self._answers = scan.Answers()
+        self._moments = scan.Moments()
 
     async def give(self, servers: "Backends", scope: Scope, said: Said, wording: Wording) -> Given:
         """The answer to a question.
@@ -139,28 +149,31 @@ class Raw(Response):
 
 
 class BeforeRouting:
-    """Plain ASGI. What goes wrong goes on to the route, which meets it again and says what it is."""
+    """Plain ASGI. What is not ready, or goes wrong, goes on to the route, which says what it is.
 
-    def __init__(self, app: ASGIApp, servers: "Backends", paths: Iterable[str], read: Reading) -> None:
+    `givers` has, by path, the route that a request is counted under and who answers it. A path that ends in
+    `/` stands for everything directly below it.
+    """
+
+    def __init__(self, app: ASGIApp, servers: "Backends", givers: Mapping[str, tuple[str, Giver]]) -> None:
         self._app = app
         self._servers = servers
-        self._paths = frozenset(paths)
-        self._read = read
+        self._givers = dict(givers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in self._paths:
-            given = await self._given(scope)
-            if given is not None:
-                scope[ANSWERED_AS] = scope["path"]
+        if scope["type"] == "http" and scope["method"] == "GET":
+            path = scope["path"]
+            found = self._givers.get(path) or self._givers.get(path[: path.rfind("/") + 1])
+            given = await self._given(found, scope) if found else None
+            if found and given is not None:
+                scope[ANSWERED_AS] = found[0]
                 await send({"type": "http.response.start", "status": given.status, "headers": given.headers})
                 await send({"type": "http.response.body", "body": given.body})
                 return
         await self._app(scope, receive, send)
 
-    async def _given(self, scope: Scope) -> Given | None:
-        said, scans = Said.of(scope["headers"]), self._servers.scans
+    async def _given(self, found: tuple[str, Giver], scope: Scope) -> Given | None:
         try:
-            wording = scans.wording(scope, said, self._read)
-            return await scans.give(self._servers, scope, said, wording)
+            return await found[1](self._servers, scope, Said.of(scope["headers"]))
         except Problem:
             return None
