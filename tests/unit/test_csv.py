@@ -144,6 +144,11 @@ def test_a_time_that_clocks_skipped_or_repeated_is_not_guessed(tmp_path: Path, t
         pytest.param(f"{HEADER},time\n{GOOD},1\n", "could be the time: date and time", id="two times"),
         pytest.param(f"{HEADER}\nA,31/12/2020,1,1,1,1,1\n", "line 2: '31/12/2020' is neither", id="d/m/y"),
         pytest.param(f"{HEADER}\n\nA,20201231,1,1,1,1,1\n", "line 3: .* not guessed", id="yyyymmdd"),
+        pytest.param(
+            f"{HEADER}\nA,2020-01-02T14:30:00Z,1,1,1,1,1\nA,2020-01-02T14:31:00Z,1,1,1,1,1\n",
+            "line 2: 2020-01-02T14:30:00Z has a time of day, .* like --timeframe 1m",
+            id="minutes without a timeframe",
+        ),
         pytest.param(b"\xff\xfes\x00y\x00", "UTF-16", id="UTF-16"),
         pytest.param(b"PK\x03\x04\x14\x00\x08", "must name the columns", id="a spreadsheet"),
         pytest.param(b"\x1f\x8b\x08nonsense", "gzip file is damaged", id="damaged gzip"),
@@ -158,6 +163,13 @@ def test_a_file_that_cannot_be_understood_is_refused_in_one_sentence(
         rows_of(path)
     assert str(refused.value).startswith(str(path))
     assert "\n" not in str(refused.value)
+
+
+def test_minutes_are_read_where_a_timeframe_is_said_and_a_stray_time_costs_its_row(tmp_path: Path) -> None:
+    minute = "A,2020-01-02T14:30:00Z,1,1,1,1,1"
+    assert len(rows_of(written(tmp_path, f"{HEADER}\n{minute}\n"), Options(timeframe="1m"))) == 1
+    assert len(rows_of(written(tmp_path, f"{HEADER},timeframe\n{minute},1m\n"))) == 1
+    assert len(rows_of(written(tmp_path, f"{HEADER}\n{minute}\n{GOOD}\n"))) == 2
 
 
 def test_a_file_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ EXPECTED = "symbol,date,open,high,low,close,volume"
 DELIMITERS = (",", ";", "\t")
 BLOCK_CHARACTERS = 1 << 20
 REMEMBERED = 200_000
+DAY_S = 86_400
 
 _SYNONYMS = {
     "symbol": "symbol ticker sym instrument",
@@ -144,7 +145,7 @@ class CsvFile:
         """The rows in the order of the file, about a megabyte of text at a time, once.
 
         Raises:
-            Refused: the file is damaged, or no date at its beginning can be read.
+            Refused: the file is damaged, or no date at its beginning can be read or is that of a bar.
         """
         parser = _Parser(self.layout, self.options, self._dots)
         begun = False
@@ -153,6 +154,7 @@ class CsvFile:
                 block = parser.block(*lines)
                 if block.rows and not begun:
                     parser.require_dates(block)
+                    parser.require_days(block)
                     begun = True
                 yield block
 
@@ -281,6 +283,18 @@ class _Parser:
             (cell, _), why = next(iter(self._moments.items()))
             line = next(i for i, text in enumerate(block.texts, block.first_line) if cell in text)
             raise Refused(f"line {line}: {why}")
+
+    def require_days(self, block: Block) -> None:
+        """Refuse a file that is taken for daily bars, as nothing says otherwise, and begins with none."""
+        if self._options.timeframe is not None or "timeframe" in self._layout.at:
+            return
+        seconds = [second for columns in block.columns for second in columns.seconds]
+        if seconds and all(second % DAY_S for second in seconds):
+            columns = block.columns[0]
+            raise Refused(
+                f"line {columns.lines[0]}: {columns.bars.ts[0]} has a time of day, and bars are taken for"
+                " daily ones unless --timeframe names another, like --timeframe 1m; a daily bar has its date alone"
+            )
 
     def _rows(
         self, first_line: int, texts: list[str]
