@@ -293,7 +293,8 @@ class _Parser:
             columns = block.columns[0]
             raise Refused(
                 f"line {columns.lines[0]}: {columns.bars.ts[0]} has a time of day, and bars are taken for"
-                " daily ones unless --timeframe names another, like --timeframe 1m; a daily bar has its date alone"
+                " daily ones unless --timeframe names another, like --timeframe 1m; a daily bar has its date"
+                " alone"
             )
 
     def _rows(
