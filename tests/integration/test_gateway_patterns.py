@@ -347,6 +347,13 @@ async def test_one_pattern_says_what_the_scan_says_and_what_its_counts_are_made_
         settings.database_url,
         "INSERT INTO sector_mapping VALUES ('AAPL', 'Energy', 'XLE', '2024-01-20', 4.5, 2, true)",
     )
+    execute(
+        settings.database_url,
+        "INSERT INTO rs_scores"
+        " (as_of, symbol, rs_score, rs_ratio, is_sector_leader, market_status, sector_status)"
+        " SELECT session_date, symbol, extract(day FROM session_date), 1.5, false, 'o', 'o' FROM bars"
+        " WHERE session_date > '2024-01-20'",
+    )
     await build_model(settings)
 
     said = await _get(client, f"/api/patterns/{Setup(1).id}")
@@ -354,6 +361,7 @@ async def test_one_pattern_says_what_the_scan_says_and_what_its_counts_are_made_
 
     assert {name: said[name] for name in item} == item
     assert (said["rs_excess"], said["rs_ratio"], said["is_sector_leader"]) == (4.5, None, True)
+    assert (said["rs_excess_at_detection"], said["rs_ratio_at_detection"]) == (float(day(24).day), 1.5)
     assert [event["event_ts"] for event in said["events"]] == ["2024-01-21T00:00:00Z"]
     assert (said["status"], said["range"], said["trade"]) == ("active", None, None)
     assert (said["wyckoff_events"], said["preliminary_events_in_range"]) == (None, None)

@@ -24,6 +24,7 @@ from rollotape.postgres.active import ActivePatterns, Turn
 from rollotape.postgres.patterns import Patterns
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry
+from support import scans
 from support.applying import ARRIVED_MS, Bench, open_bench
 
 SYMBOLS = ("AAPL", "BRK.B", "MSFT", "XOM", "^VIX")
@@ -33,8 +34,9 @@ AS_STORED = (
     " test_confirmed source rule_set is_sector_leader"
 )
 FIELDS = (
-    "id symbol pattern_type timeframe side phase confidence price change_pct rs_ratio rs_excess vol_ratio rsi"
-    " sector is_sector_leader entry stop targets planned_r test_confirmed vsa_events vsa_events_classic"
+    "id symbol pattern_type timeframe side phase confidence price change_pct rs_ratio rs_excess"
+    " rs_ratio_at_detection rs_excess_at_detection vol_ratio rsi sector is_sector_leader entry stop"
+    " targets planned_r test_confirmed vsa_events vsa_events_classic"
     " preliminary_events detected_at confirmed_at expires_at source rule_set"
 )
 NOW_US = 0
@@ -73,6 +75,12 @@ class Desk:
         if new:
             await self.updates.apply(new)
 
+    async def scored(self, *dates: str) -> None:
+        """Tell the builder that scores of these dates have changed."""
+        fact = {"type": "rs.scored", "id": "5b0e8d6e-4c5f-5b8c-9d2f-0d4f3c2b1a00", "version": 1}
+        told = [orjson.dumps(fact | {"as_of": day}) for day in dates]
+        await self.updates.apply([Entry("updates", f"9-{n}", {FIELD: said}) for n, said in enumerate(told)])
+
     async def shown(self) -> list[dict[str, Any]]:
         """What a reader would show now, by id."""
         return shown(await self.reader.snapshot())
@@ -83,6 +91,7 @@ class Desk:
             "SELECT p.*, p.id::text AS id_text, coalesce(m.sector, s.sector) AS its_sector,"
             " m.is_sector_leader, m.rs_score, (SELECT r.rs_ratio FROM rs_scores r"
             "              WHERE r.symbol = p.symbol AND r.as_of = m.as_of) AS own_ratio,"
+            f" {scans.AT_DETECTION},"
             " to_json(p.detected_at) #>> '{}' AS d, to_json(p.expires_at) #>> '{}' AS e"
             " FROM patterns p LEFT JOIN sector_mapping m USING (symbol) LEFT JOIN sectors s USING (symbol)"
             " WHERE status = 'active' AND expires_at > now() ORDER BY p.id"
@@ -105,6 +114,8 @@ def expected(r: dict[str, Any]) -> dict[str, Any]:
         "id": r["id_text"],
         "rs_ratio": r["own_ratio"] if scored else r["rs_ratio"],
         "rs_excess": r["rs_score"] if scored else r["rs_excess"],
+        "rs_ratio_at_detection": r["ratio_then"],
+        "rs_excess_at_detection": r["excess_then"],
         "sector": r["its_sector"],
         "entry": r["entry"] and float(r["entry"]),
         "stop": r["stop"] and float(r["stop"]),
@@ -204,6 +215,44 @@ async def test_our_own_strength_takes_the_place_of_what_the_sender_said_and_is_n
     version = (await desk.reader.snapshot()).version
     await desk.updates.apply([Entry("updates", "9-1", {FIELD: orjson.dumps(fact)})])
     assert (await desk.reader.snapshot()).version == version, "strength that did not move was written again"
+
+
+@pytest.mark.parametrize(
+    ("detected", "then"),
+    [
+        ("2020-01-06T21:00:00Z", 2.5),  # at the close: that day is over
+        ("2020-01-06T20:59:00Z", 1.5),
+        ("2020-01-11T23:00:00Z", 2.5),
+        ("2020-01-12T23:00:00Z", None),  # older than five days is stale
+        ("2020-01-03T20:59:00Z", None),
+    ],
+)
+async def test_strength_at_the_detection_is_that_of_the_last_session_that_was_over(
+    desk: Desk, detected: str, then: float | None
+) -> None:
+    """It stays what it was while strength moves on, unless the bars of that time are restated."""
+    bar = {"symbol": "AAPL", "timeframe": "1d", "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
+    days = "2020-01-03", "2020-01-06"
+    await desk.bench.apply([orjson.dumps(bar | {"ts": f"{day}T00:00:00Z"}) for day in days])
+    await desk.tell(event(0, detected_at=detected))
+    await desk.hear()
+    await score(desk, 9.0)
+    scores = "('2020-01-03', 'AAPL', 1.5, 1.25, false, 'ooooo', 'ooooo'),"
+    scores += "('2020-01-06', 'AAPL', 2.5, 1.5, false, 'ooooo', 'ooooo')"
+    columns = "as_of, symbol, rs_score, rs_ratio, is_sector_leader, market_status, sector_status"
+    await desk.bench.pool.execute(f"INSERT INTO rs_scores ({columns}) VALUES {scores}")
+    await desk.scored(*days)
+    [item] = await desk.agree()
+    assert item["rs_excess"] == 9.0
+    assert (item["rs_excess_at_detection"], item["rs_ratio_at_detection"]) == (
+        then, {None: None, 1.5: 1.25, 2.5: 1.5}[then]
+    )  # fmt: skip
+
+    await desk.bench.pool.execute("UPDATE rs_scores SET rs_score = -1, rs_ratio = 0.99")
+    await desk.scored("2020-01-06")
+    await desk.scored("2020-01-03")
+    [item] = await desk.agree()
+    assert item["rs_excess_at_detection"] == (None if then is None else -1)
 
 
 async def score(desk: Desk, value: float) -> None:

@@ -11,16 +11,28 @@ from redis.asyncio import Redis
 from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.domain.scan import Filters
 
+_AT_DETECTION = """(
+    SELECT r.{column} FROM rs_scores r
+    JOIN bars b ON b.symbol = r.symbol AND b.timeframe = '1d' AND b.session_date = r.as_of
+    WHERE r.symbol = p.symbol AND b.end_ts <= p.detected_at
+      AND (p.detected_at AT TIME ZONE 'America/New_York')::date - r.as_of <= 5
+    ORDER BY r.as_of DESC LIMIT 1)"""
+AT_DETECTION = (
+    f"{_AT_DETECTION.format(column='rs_ratio')} AS ratio_then,"
+    f" {_AT_DETECTION.format(column='rs_score')} AS excess_then"
+)
+"""Of a pattern `p`, our own strength of the last session that was over when it was detected."""
 AS_STORED = (
     "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct", "vol_ratio",
     "rsi", "planned_r", "test_confirmed", "source", "rule_set", "is_sector_leader",
 )  # fmt: skip
-_STORED = """
+_STORED = f"""
 SELECT p.*, p.id::text AS id_text, coalesce(m.sector, s.sector) AS its_sector, m.is_sector_leader, m.rs_score,
        (SELECT r.rs_ratio FROM rs_scores r WHERE r.symbol = p.symbol AND r.as_of <= m.as_of
         ORDER BY r.as_of DESC LIMIT 1) AS own_ratio,
-       to_json(p.detected_at) #>> '{}' AS d,
-       to_json(p.confirmed_at) #>> '{}' AS c, to_json(p.expires_at) #>> '{}' AS e
+       {AT_DETECTION},
+       to_json(p.detected_at) #>> '{{}}' AS d,
+       to_json(p.confirmed_at) #>> '{{}}' AS c, to_json(p.expires_at) #>> '{{}}' AS e
 FROM patterns p LEFT JOIN sector_mapping m USING (symbol) LEFT JOIN sectors s USING (symbol)
 WHERE status = 'active' AND CASE p.source
     WHEN 'rollo' THEN p.expires_at >= (SELECT max(b.end_ts) FROM bars b WHERE b.timeframe = p.timeframe)
@@ -72,6 +84,8 @@ def expected(row: Mapping[str, Any]) -> Item:
         "id": row["id_text"],
         "rs_ratio": row["own_ratio"] if scored else row["rs_ratio"],
         "rs_excess": row["rs_score"] if scored else row["rs_excess"],
+        "rs_ratio_at_detection": row["ratio_then"],
+        "rs_excess_at_detection": row["excess_then"],
         "sector": row["its_sector"],
         "entry": row["entry"] and float(row["entry"]),
         "stop": row["stop"] and float(row["stop"]),

@@ -167,6 +167,10 @@ class PatternItem(Shape):
     change_pct: float | None
     rs_ratio: float | None = Field(description="Our own where we have `rs_excess`, else the sender's.")
     rs_excess: float | None = Field(description="Our own `rs_score` where we have one, else the sender's.")
+    rs_ratio_at_detection: float | None = Field(
+        description="Our own, of the last session that was over when it was detected; null if unknown."
+    )
+    rs_excess_at_detection: float | None
     vol_ratio: float | None
     rsi: float | None
     sector: str | None

@@ -16,8 +16,8 @@ from rollotape.facts import instant
 
 COLUMNS = (
     "id", "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct",
-    "rs_ratio", "rs_excess", "vol_ratio", "rsi", "sector", "is_sector_leader", "entry", "stop",
-    "target_1", "target_2", "planned_r", "test_confirmed",
+    "rs_ratio", "rs_excess", "rs_ratio_at_detection", "rs_excess_at_detection", "vol_ratio", "rsi", "sector",
+    "is_sector_leader", "entry", "stop", "target_1", "target_2", "planned_r", "test_confirmed",
     *(f"vsa_{kind}" for kind in ("no_demand", "no_supply", "stopping_volume")),
     *(f"vsa_classic_{kind}" for kind in ("no_demand", "no_supply", "stopping_volume")),
     "detected_at", "confirmed_at", "expires_at", "source", "rule_set",

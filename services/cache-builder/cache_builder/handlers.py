@@ -1,6 +1,7 @@
 """Facts become hints, hints become what PostgreSQL says now."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,9 @@ class ApplyUpdates:
         facts, refused = _read(entries)
         patterns = {fact["id"] for fact in facts if fact["type"].startswith("pattern.")}
         await self._model.refresh(patterns)
+        scored = sorted(fact["as_of"] for fact in facts if fact["type"] == "rs.scored")
+        if scored:
+            await self._model.refresh_detected(scored[0], scored[-1])
         if any(fact["type"].startswith("rs.") for fact in facts):
             await self._model.refresh_strength()
         if refused:
@@ -52,7 +56,10 @@ def _read(entries: Sequence[Entry]) -> tuple[list[dict[str, str]], list[DeadLett
     for entry in entries:
         try:
             fact = orjson.loads(entry.payload or b"")
-            facts.append({"type": str(fact["type"]), "id": str(UUID(fact["id"]))})
+            read = {"type": str(fact["type"]), "id": str(UUID(fact["id"]))}
+            if read["type"] == "rs.scored":
+                read["as_of"] = date.fromisoformat(fact["as_of"]).isoformat()
+            facts.append(read)
         except (ValueError, KeyError, TypeError, AttributeError):
             refused.append(_letter(entry, Fault("json", "must be a fact: an object with a type and an id")))
     return facts, refused

@@ -13,7 +13,8 @@ from rollotape.postgres.active import PatternRow
 
 _AS_STORED = (
     "id", "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct",
-    "rs_ratio", "rs_excess", "vol_ratio", "rsi", "sector", "is_sector_leader", "entry", "stop",
+    "rs_ratio", "rs_excess", "rs_ratio_at_detection", "rs_excess_at_detection", "vol_ratio", "rsi", "sector",
+    "is_sector_leader", "entry", "stop",
 )  # fmt: skip
 _JSON = ("vsa_events", "vsa_events_classic")
 _TIMES = ("detected_at", "confirmed_at", "expires_at")

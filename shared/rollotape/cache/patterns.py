@@ -107,6 +107,12 @@ class PatternModel:
             self._strength = {}  # everything is looked at again
             raise
 
+    async def refresh_detected(self, first: str, last: str) -> int:
+        """Have the patterns anew that were detected about these dates, whose strength has changed."""
+        with unavailable("read model"):
+            ids = await self._active.ids_detected(first, last)
+        return await self.refresh(ids) if ids else 0
+
     async def expire(self) -> int:
         """Remove what has expired, by the clock of the database or, if it is our own, by that of the bars.
 

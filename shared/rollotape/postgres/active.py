@@ -51,6 +51,10 @@ class ActivePatterns:
         """Of the active patterns of these symbols."""
         return [i for [i] in await self._pool.fetch(self._sql["ids_of_symbols"], list(symbols))]
 
+    async def ids_detected(self, first: str, last: str) -> list[str]:
+        """Of the active patterns whose strength at their detection may be that of one of these dates."""
+        return [i for [i] in await self._pool.fetch(self._sql["ids_detected"], first, last)]
+
     async def newest_bars(self) -> dict[str, int]:
         """By timeframe the end of its newest bar: the clock by which our own patterns expire."""
         return dict(await self._pool.fetch(self._sql["newest_bars"]))

@@ -145,6 +145,7 @@ SELECT p.id, p.symbol, p.pattern_type, p.timeframe, p.side, p.phase, p.status, p
        p.confirmed_ts IS NOT NULL AS own,
        CASE WHEN m.rs_score IS NULL THEN p.rs_ratio ELSE r.rs_ratio END AS rs_ratio,
        coalesce(m.rs_score, p.rs_excess) AS rs_excess,
+       d.rs_ratio AS rs_ratio_at_detection, d.rs_score AS rs_excess_at_detection,
        coalesce(m.sector, s.sector) AS sector, m.is_sector_leader
 FROM patterns p
 LEFT JOIN sector_mapping m ON m.symbol = p.symbol
@@ -154,6 +155,13 @@ LEFT JOIN LATERAL (
     WHERE symbol = p.symbol AND as_of <= m.as_of AND m.rs_score IS NOT NULL
     ORDER BY as_of DESC LIMIT 1
 ) r ON true
+LEFT JOIN LATERAL (
+    SELECT n.rs_ratio, n.rs_score FROM bars b
+    JOIN rs_scores n ON n.symbol = b.symbol AND n.as_of = b.session_date
+    WHERE b.symbol = p.symbol AND b.timeframe = '1d' AND b.ts <= p.detected_at AND b.end_ts <= p.detected_at
+      AND b.session_date >= (p.detected_at AT TIME ZONE 'America/New_York')::date - 5
+    ORDER BY b.ts DESC LIMIT 1
+) d ON true
 WHERE p.id = $1
 
 -- name: pattern_events

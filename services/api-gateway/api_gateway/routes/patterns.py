@@ -48,9 +48,9 @@ _TYPE = "[A-Za-z0-9_]{1,40}"
 _POSITION: TypeAdapter[scan.Position] = TypeAdapter(tuple[float | int | str | None, str])
 _PLAIN = (
     "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct", "rs_ratio",
-    "rs_excess", "vol_ratio", "rsi", "sma_20", "sma_50", "sector", "is_sector_leader", "planned_r",
-    "test_confirmed", "rule_set", "source", "status", "revision", "detected_at", "confirmed_at",
-    "expires_at",
+    "rs_excess", "rs_ratio_at_detection", "rs_excess_at_detection", "vol_ratio", "rsi", "sma_20", "sma_50",
+    "sector", "is_sector_leader", "planned_r", "test_confirmed", "rule_set", "source", "status", "revision",
+    "detected_at", "confirmed_at", "expires_at",
 )  # fmt: skip
 
 
@@ -213,8 +213,9 @@ async def get_scan(
 ) -> Response:
     """Active patterns, from memory. A value that is unknown fails a filter on it.
 
-    Strength is our own where we have it, else what the sender said. `ETag` names the content of the read
-    model and the question. Without a sound read model: 503, never a list that is too short.
+    Strength is our own of now where we have it, else what the sender said; beside it our own of the
+    detection. `ETag` names the content of the read model and the question. Without a sound read model: 503,
+    never a list that is too short.
     """
     said, wording = Said.of(request.scope["headers"]), _wording(asked, request.headers.get("accept", ""))
     return Raw(await servers.scans.give(servers, request.scope, said, wording))
