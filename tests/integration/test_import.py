@@ -218,14 +218,14 @@ async def test_dots_among_thousands_are_told_and_can_be_said(
     path.write_text(path.read_text().replace(HEADER, HEADER.replace(",", ";")))
     told = rollo(environment, "import", path, "--wait", where=tmp_path)
     assert (
-        "dotted    volumes are like 51.600 (bars.csv line 2), which is read as 51.6:\n"
+        "numbers   volumes are like 51.600 (bars.csv line 2) and read with decimals, not as 51,600:\n"
         "          if the dot separates thousands, import again with --thousands . --revision 1\n"
     ) in told.stdout
     mended = [*map(str.strip, path.read_text().replace(".0;", ",0;").splitlines()[1:])]
     path.write_text("\n".join([HEADER.replace(",", ";"), *mended]))
     said = ("--thousands", ".", "--revision", "1")
     again = rollo(environment, "import", path, "--wait", *said, where=tmp_path)
-    assert "dotted" not in again.stdout and "refused   0" in again.stdout
+    assert "numbers" not in again.stdout and "refused   0" in again.stdout
     [bars, _] = content(settings)
     assert [(row["open"], row["volume"]) for row in bars] == [(10.0, 51_600.0)] * 3
 

@@ -15,7 +15,7 @@ from rollotape.errors import Refused
 from rollotape.events import MAX_FRAME_BARS, MAX_PAYLOAD_BYTES
 from rollotape.producers import cells
 from rollotape.producers import csv as producer
-from rollotape.producers.csv import CsvFile, Dotted, Options, sniff
+from rollotape.producers.csv import CsvFile, Options, sniff
 from rollotape.producers.frames import MAX_SYMBOL, Bars, Framer
 from rollotape.producers.twice import Twice, Watch
 from rollotape.streams.partitions import partition_of, stream_name
@@ -413,8 +413,26 @@ def test_volumes_whose_dots_may_mean_thousands_are_noticed(
     for options in (Options(), Options(thousands=".")):
         source = CsvFile(path, options)
         list(source.blocks())
-        told.append(source.dotted)
-    assert told == [Dotted(path, *found) if found else None, None]
+        told.append([(doubt.line, doubt.number) for doubt in source.doubts])
+    assert told == [[found] if found else [], []]
+
+
+@pytest.mark.parametrize(
+    ("row", "number"),
+    [
+        ('A,2020-01-02,10,11,9,10,"51,600"', "51,600"),
+        ('A,2020-01-02,"1,010.5",11,9,10,51600', "1,010.5"),
+        ('A,2020-01-02,10,11,9,"10,5",', "10,5"),
+        ("A,2020-01-02,10,x,9,10,51600", None),
+        ('A,2020-01-02,10,11,9,10,"n,a"', None),
+    ],
+)
+def test_numbers_with_commas_are_pointed_out_with_what_to_say(
+    tmp_path: Path, row: str, number: str | None
+) -> None:
+    source = CsvFile(written(tmp_path, f"{HEADER}\n{GOOD}\n{row}\n"), AS_IT_IS)
+    list(source.blocks())
+    assert [(doubt.line, doubt.number) for doubt in source.doubts] == ([(3, number)] if number else [])
 
 
 def watched(*paths: Path) -> Watch:

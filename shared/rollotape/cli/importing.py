@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,7 +82,7 @@ def import_bars(
     job = ImportJob(settings, files, options, frame_bars, refused)
     summary = ends.run(job.run(wait=wait), interrupted=job.interrupted)
     if as_json:
-        typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2, default=str).decode())
     else:
         typer.echo(_in_words(summary))
 
@@ -189,11 +189,7 @@ class ImportJob:
             "refused": sent.refused,
             "refused_files": [str(output.path) for output in self.outputs if output.count],
             "twice": twice and {"bars": twice.bars, "file": str(twice.path), "line": twice.line},
-            "dotted": [
-                {"file": str(dotted.path), "line": dotted.line, "volume": dotted.volume, "says": str(dotted)}
-                for source in self.sources
-                if (dotted := source.dotted)
-            ],
+            "numbers": [asdict(doubt) for source in self.sources for doubt in source.doubts],
             "seconds": round(sent_s, 3),
             "rows_per_second": round(sent.rows / max(sent_s, 1e-9)),
             "derived": False,
@@ -285,11 +281,8 @@ def _in_words(s: dict[str, Any]) -> str:
             f"twice     {twice['bars']:,} bars have rows with other numbers, the first one at {where}:",
             "          one row of each is kept whatever their order; import the right one with --revision 1",
         ]
-    for dotted in s["dotted"]:
-        lines += [
-            f"dotted    {dotted['says']}:",
-            "          if the dot separates thousands, import again with --thousands . --revision 1",
-        ]
+    for doubt in s["numbers"]:
+        lines += [f"numbers   {doubt['says']}:", f"          {doubt['remedy']}"]
     if s["derived"]:
         lines += [
             f"accepted  {s['accepted']:,}",

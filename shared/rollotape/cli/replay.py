@@ -151,8 +151,8 @@ class ReplayJob:
         if not len(tape):
             raise Refused(_nothing(tape))
         for source in sources:
-            if source.dotted:
-                self.meter.note(f"{source.dotted}: if the dot separates thousands, say --thousands .")
+            for doubt in source.doubts:
+                self.meter.note(f"numbers: {doubt.says}: see --thousands")
         redis_url = self.settings.redis_url
         async with watched(redis_url, self.meter.note), _connected(self.settings) as (redis, pool):
             with unavailable("postgres"):

@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 THOUSANDS = {".": ".", ",": ",", " ": " \u00a0\u2009\u202f", "'": "'\u2019"}
 """What may separate thousands, and every character that is taken for it."""
 _DOTTED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
+_COMMAS = re.compile(r"[+-]?\d[\d.]*(?:,\d+)+(?:\.\d+)?", re.ASCII)
 _DIGITS_AND_DOTS = str.maketrans("", "", "0123456789.")
 _EPOCH = date(1970, 1, 1).toordinal()
 
@@ -79,6 +80,11 @@ def numbers(cells: Sequence[str], thousands: str | None = None) -> list[float | 
 def may_be_thousands(cell: str) -> bool:
     """Whether each dot of a number has one to three digits before it and three behind it."""
     return _DOTTED.fullmatch(cell) is not None
+
+
+def has_comma(cell: str) -> bool:
+    """Whether it would be a number, were it not for its commas."""
+    return _COMMAS.fullmatch(cell) is not None
 
 
 @cache

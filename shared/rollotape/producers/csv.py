@@ -89,16 +89,14 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Dotted:
-    """The first of a file's volumes when all that have a dot may mean thousands by it: 51.600."""
+class Doubt:
+    """Numbers of a file that may mean something else; the first of them, and what to say if they do."""
 
     path: Path
     line: int
-    volume: str
-
-    def __str__(self) -> str:
-        where = f"{self.path.name} line {self.line:,}"
-        return f"volumes are like {self.volume} ({where}), which is read as {float(self.volume):g}"
+    number: str
+    says: str
+    remedy: str
 
 
 @dataclass(slots=True)
@@ -132,14 +130,12 @@ class CsvFile:
         with _naming(path):
             self.size = path.stat().st_size
             self.layout, self._rest = self._header()
-        self._dots = _Dots(self.layout.at["volume"])
+        self._marks = _Marks(self.layout)
 
     @property
-    def dotted(self) -> Dotted | None:
-        """What the rows read so far suggest; None where the options say what a dot means."""
-        if self._dots.first is None or self.options.thousands is not None:
-            return None
-        return Dotted(self.path, *self._dots.first)
+    def doubts(self) -> list[Doubt]:
+        """What the rows read so far suggest; nothing where the options say what dot and comma mean."""
+        return [] if self.options.thousands is not None else list(self._marks.doubts(self.path))
 
     def blocks(self) -> Iterator[Block]:
         """The rows in the order of the file, about a megabyte of text at a time, once.
@@ -147,7 +143,7 @@ class CsvFile:
         Raises:
             Refused: the file is damaged, or no date at its beginning can be read or is that of a bar.
         """
-        parser = _Parser(self.layout, self.options, self._dots)
+        parser = _Parser(self.layout, self.options, self._marks)
         begun = False
         with _naming(self.path):
             for lines in self._all():
@@ -258,10 +254,10 @@ def _split(text: str, delimiter: str) -> list[str]:
 class _Parser:
     """Lines into columns; remembers symbols and dates, because files repeat them."""
 
-    def __init__(self, layout: Layout, options: Options, dots: "_Dots") -> None:
+    def __init__(self, layout: Layout, options: Options, marks: "_Marks") -> None:
         self._layout = layout
         self._options = options
-        self._dots = dots
+        self._marks = marks
         self._symbols: dict[str, str] = {}
         self._moments: dict[tuple[str, bool], cells.Moment | str] = {}
 
@@ -269,11 +265,13 @@ class _Parser:
         lines, rows, surplus = self._rows(first_line, texts)
         block = Block(len(rows), position, first_line, texts)
         if rows:
-            self._dots.look(lines, rows)
+            self._marks.look(lines, rows)
             table = self._table(rows)
             odd = _odd_rows(table) | surplus.keys()
             at = self._layout.at["ts"]
             block.odd = [_odd(table, i, lines[i], rows[i][at], surplus.get(i)) for i in sorted(odd)]
+            for i in odd:
+                self._marks.look_at_odd(lines[i], rows[i])
             block.columns = list(_columns(table, lines, odd))
         return block
 
@@ -349,26 +347,49 @@ class _Parser:
         )
 
 
-class _Dots:
-    """Looks for volumes like 51.600, until one with a dot cannot mean thousands by it."""
+class _Marks:
+    """Looks for volumes like 51.600, until one with a dot cannot mean thousands by it, and for 49,74."""
 
-    def __init__(self, at: int) -> None:
-        self.first: tuple[int, str] | None = None
-        self._at = at
+    def __init__(self, layout: Layout) -> None:
+        self.dot: tuple[int, str] | None = None
+        self.comma: tuple[int, str] | None = None
+        self._volume = layout.at["volume"]
+        self._numbers = [layout.at[name] for name in NUMBERS]
         self._decided = False
 
     def look(self, lines: list[int], rows: list[list[str]]) -> None:
         if self._decided:
             return
         for line, row in zip(lines, rows, strict=True):
-            if "." not in row[self._at]:
+            if "." not in row[self._volume]:
                 continue
-            volume = row[self._at].strip()
+            volume = row[self._volume].strip()
             if not cells.may_be_thousands(volume):
-                self.first, self._decided = None, True
+                self.dot, self._decided = None, True
                 return
-            if self.first is None and volume.count(".") == 1:  # others are refused, which is loud enough
-                self.first = line, volume
+            if self.dot is None and volume.count(".") == 1:  # others are refused, which is loud enough
+                self.dot = line, volume
+
+    def look_at_odd(self, line: int, row: list[str]) -> None:
+        if self.comma is None:
+            found = (row[at].strip() for at in self._numbers if cells.has_comma(row[at].strip()))
+            self.comma = next(((line, number) for number in found), None)
+
+    def doubts(self, path: Path) -> Iterator[Doubt]:
+        where = "{} ({} line {:,})"
+        if self.dot is not None:
+            line, number = self.dot
+            shown, other = where.format(number, path.name, line), number.replace(".", ",")
+            says = f"volumes are like {shown} and read with decimals, not as {other}"
+            remedy = "if the dot separates thousands, import again with --thousands . --revision 1"
+            yield Doubt(path, line, number, says, remedy)
+        if self.comma is not None:
+            line, number = self.comma
+            says = f"some are like {where.format(number, path.name, line)} and refused"
+            remedy = (
+                "say --thousands . where a comma begins decimals, --thousands , where it separates thousands"
+            )
+            yield Doubt(path, line, number, says, remedy)
 
 
 def _looked_up(keys: Sequence[Key], known: dict[Key, Value], find: Callable[[Key], Value]) -> list[Value]:
