@@ -374,7 +374,9 @@ class BacktestResult(Contract):
     fact_version: int
     job_id: str
     status: str | None = None
-    results: dict[str, Any] | None = None
+    results: dict[str, Any] | None = Field(
+        None, description="of `rollo backtest` what it prints as JSON, without the cells"
+    )
 
 
 class SystemHealth(Contract):

@@ -28,6 +28,10 @@ from support.stacks import running_stack
 DETECTOR = [sys.executable, "-m", "detector"]
 RS_WORKER = [sys.executable, "-m", "rs_worker"]
 HEADER = "symbol,date,open,high,low,close,volume"
+TABLES = (
+    "bars", "vsa_events", "rs_scores", "sectors", "api_keys", "backtest_runs", "backtest_results",
+    "backtest_events",
+)  # fmt: skip
 PRIVATE = """
 INSERT INTO api_keys (id, name, scope, hash) VALUES ('k', E'tab\\tand\\nline', 'read', sha256('x'));
 INSERT INTO patterns (id, source, symbol, timeframe, pattern_type, status, revision, hash, confidence, entry,
@@ -38,6 +42,14 @@ INSERT INTO dead_letters (stream, entry_id, row, sha256, service, fields, reason
 VALUES ('bars.3', '1-0', 0, '\\x00ff', 'detector', '{"a b","c,\\"d"}', '{x,y}', '\\x000a09ff5c4e',
     '2020-01-01Z');
 INSERT INTO dirty_symbols (symbol, timeframe, first_ts, last_ts) VALUES ('A', '1w', '-infinity', 'infinity');
+INSERT INTO backtest_runs (id, rule_set, parameters, timeframe, only_symbols, turns, seed, started_at,
+    ended_at, symbols, bars, null_dates)
+VALUES (gen_random_uuid(), 'x', '{"version": 1, "values": {"fail": "5/2"}}', '1d', '{A,"B C"}', 1, 1,
+    '2020-01-01Z', '2020-01-02Z', 1, 1, 9);
+INSERT INTO backtest_results (run_id, sector, patterns, cancelled, unfinished, trade_count, wins, losses,
+    breakeven, win_rate, low_sample, test_confirmed)
+SELECT id, 'Energy', 1, 0, 0, 1, 1, 0, 0, 0.1, true, '{"win_rate": 0.1}' FROM backtest_runs;
+INSERT INTO backtest_events SELECT id, 'accumulation', 'PS', 3 FROM backtest_runs;
 SELECT nextval('read_model_versions');
 """
 
@@ -98,7 +110,7 @@ def test_what_is_restored_is_what_was_there_with_a_new_epoch(
     filled: Settings, elsewhere: Settings, tmp_path: Path
 ) -> None:
     before = content(filled.database_url)
-    assert all(before[name] for name in ("bars", "vsa_events", "rs_scores", "sectors", "api_keys"))
+    assert all(before[name] for name in TABLES)
     told = rollo(environment_of(filled), "backup", "tape.rollo", "--json", where=tmp_path)
     said = orjson.loads(told.stdout)
     assert said["tables"] == {name: len(rows) for name, rows in before.items()}
