@@ -9,7 +9,7 @@ from typing import Any
 from rollotape.backtest.chance import ALL, Chance, Verdict
 from rollotape.backtest.parameters import parameters
 from rollotape.backtest.trades import Followed
-from rollotape.domain.performance import Performance, by_test, performance
+from rollotape.domain.performance import by_test, performance, told
 from rollotape.domain.wyckoff.facts import Side
 from rollotape.domain.wyckoff.rules import KINDS, MIRRORED, Rules
 
@@ -132,14 +132,10 @@ def _counted(followed: Sequence[Followed]) -> dict[str, Any]:
         "patterns": len(followed),
         "cancelled": states.count("CANCELLED"),
         "unfinished": states.count("OPEN") + states.count("PENDING"),
-        **_figures(performance(closed)),
-        "test_confirmed": confirmed and _figures(confirmed),
-        "test_unconfirmed": unconfirmed and _figures(unconfirmed),
+        **told(performance(closed)),
+        "test_confirmed": confirmed and told(confirmed),
+        "test_unconfirmed": unconfirmed and told(unconfirmed),
     }
-
-
-def _figures(figures: Performance) -> dict[str, Any]:
-    return {**asdict(figures), "expectancy": figures.expectancy}
 
 
 def _null(asked: Asked, chance: Chance) -> dict[str, Any]:
