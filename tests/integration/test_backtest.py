@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -16,12 +16,15 @@ from detector.wyckoff import Read
 from rollotape import calendars
 from rollotape.backtest import trades
 from rollotape.backtest.trades import Followed
+from rollotape.cli import backtest as command
 from rollotape.domain.bars import NUMBERS
 from rollotape.domain.reading import paper_id
 from rollotape.domain.wyckoff.rules import CURRENT
 from rollotape.events import BacktestProgress, BacktestResult
-from rollotape.postgres.backtests import Backtests
+from rollotape.facts import Message
+from rollotape.postgres.backtests import Backtests, Kept
 from rollotape.postgres.history import History
+from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.wyckoff import Wyckoff
 from rollotape.settings import Settings
 from support import feeds
@@ -173,6 +176,31 @@ async def test_results_and_what_is_said_of_them_are_there_together_and_once(
     assert await bench.outbox.sweep(older_than_s=0) == 1
     assert await bench.said("updates") == [*heard, orjson.loads(message[1])]
     assert await counts(bench) == {"runs": 1, "outbox": 0}
+
+
+class Deaf(Backtests):
+    """Commits, and does not hear of it."""
+
+    heard = False
+
+    async def store(self, kept: Kept, messages: Sequence[Message]) -> Unsaid | None:
+        unsaid = await super().store(kept, messages)
+        if not self.heard:
+            type(self).heard = True
+            raise ConnectionResetError
+        return unsaid
+
+
+async def test_a_commit_that_was_not_heard_is_tried_again_and_counts_once(
+    bench: Bench, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = json.loads(rollo(environment_of(settings), "backtest", "--json", where=tmp_path).stdout)
+    kept = await Backtests(bench.pool).read(told["job_id"])
+    assert kept is not None
+    await bench.pool.execute("DELETE FROM backtest_runs")
+    monkeypatch.setattr("rollotape.cli.backtest.Backtests", Deaf)
+    assert await command._store(bench.pool, kept, ("updates", b"{}")) is None
+    assert await counts(bench) == {"runs": 1, "outbox": 1}
 
 
 async def counts(bench: Bench) -> dict[str, int]:

@@ -8,12 +8,16 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rollotape import calendars
+from rollotape.backtest import stored
 from rollotape.backtest.chance import ALL, Chance, Verdict, calendar, outcomes
+from rollotape.backtest.parameters import in_order, parameters
+from rollotape.backtest.report import GROUPINGS, Asked, Found, document
 from rollotape.backtest.trades import Followed, History, history
 from rollotape.domain.bars import Rows
 from rollotape.domain.reading import own_patterns, planned
@@ -21,8 +25,9 @@ from rollotape.domain.sessions import DAY_US
 from rollotape.domain.trades import Trade, follow
 from rollotape.domain.wyckoff.derived import PARAMETERS, derived
 from rollotape.domain.wyckoff.facts import Pattern, Status
-from rollotape.domain.wyckoff.rules import WYCKOFF_1, WYCKOFF_2
+from rollotape.domain.wyckoff.rules import RULE_SETS, WYCKOFF_1, WYCKOFF_2, Rules
 from rollotape.errors import Refused
+from rollotape.postgres.backtests import Kept
 from support.bars import Ohlcv, rows
 from support.commands import rollo
 from support.wyckoff import drawn, fold, walk
@@ -67,9 +72,9 @@ def test_trades_are_those_of_the_patterns_that_the_fold_finds() -> None:
         found, facts = whole(bars).followed, fold(bars)
         patterns = [f for f in facts if isinstance(f, Pattern)]
         assert [f.pattern for f in found] == patterns
-        for one, stored in zip(found, own_patterns(facts, bars["ts"]), strict=True):
+        for one, own in zip(found, own_patterns(facts, bars["ts"]), strict=True):
             later = bars[bars["ts"] > one.pattern.confirmed_ts]
-            assert one.trade == follow(planned(stored), later)
+            assert one.trade == follow(planned(own), later)
             if len(later):
                 assert bars["ts"][one.at] == later["ts"][0]
 
@@ -239,6 +244,46 @@ def test_a_parameter_that_cannot_be_is_refused(name: str, value: str, says: str)
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize("rules", [*RULE_SETS, derived(WYCKOFF_2, {"fail": "5/2"})], ids=lambda r: r.name)
+def test_parameters_are_data_from_which_the_rules_can_be_made_again(rules: Rules) -> None:
+    """Also by whoever got them from a database, which keeps no order of names."""
+    told = json.loads(json.dumps(parameters(rules), sort_keys=True))
+    assert told["version"] == 1
+    values: dict[str, Any] = {
+        name: Fraction(value) if isinstance(value, str) else value for name, value in told["values"].items()
+    }
+    weights = tuple((kind, tuple(map(tuple, terms))) for kind, terms in told["weights"])
+    assert Rules(told["name"], **values, weights=weights) == rules
+    assert json.dumps(in_order(told)) == json.dumps(parameters(rules))
+
+
+# What is stored
+
+
+def test_rows_in_any_order_are_the_document_again() -> None:
+    """Groups without a closed trade, and trades without a judgement of chance, among them."""
+    histories = [
+        history(f"S{n}", "1d", on_sessions(walk(n)), WYCKOFF_1, SESSIONS, sector=sector)
+        for n, sector in enumerate((None, "Energy", "Utilities", "Energy", None))
+    ]
+    found = Found(5, 2_000, 0, 1, 2)
+    for one in histories:
+        found.followed += one.followed
+        found.events += one.events
+    alone = next(f for f in found.followed if f.closed is None)
+    found.followed.append(replace(alone, sector="Nowhere"))
+    for chance in (of_chance(histories, turns=20), None):
+        asked = Asked(WYCKOFF_1, "1d", {"S1", "S0"}, 5_000_000, None, 20 if chance else 0, 1)
+        told = document(asked, found, chance)
+        kept = stored.kept(asked, found, told, "some-id", 1_000_000, 2_000_000)
+        shuffled = Kept(kept.run, kept.results[::-1], kept.events[::-1])
+        assert stored.document(shuffled) == {**stored.heading("some-id", 1_000_000, 2_000_000), **told}
+        [nowhere] = [g for g in told["groups"]["sector"] if g["value"] == "Nowhere"]
+        assert (nowhere["patterns"], nowhere["trade_count"], nowhere["win_rate_ci95"]) == (1, 0, None)
+        assert sum(one["patterns"] for one in told["cells"]) == len(found.followed)
+        assert len(kept.results) == 1 + len(told["cells"]) + sum(len(told["groups"][n]) for n in GROUPINGS)
+
+
 # The command
 
 
@@ -272,6 +317,9 @@ def test_a_file_is_enough(sample: Path, tmp_path: Path) -> None:
         groups = told["groups"][name]
         assert {g["value"] for g in groups} == {t[name] or "unknown" for t in trades}
         assert sum(g["patterns"] for g in groups) == len(trades)
+    for event in told["events"]:
+        if event["kind"] in ("SPRING", "SOS", "LPS", "UTAD", "SOW", "LPSY"):
+            assert event["events"] == sum(t["kind"] == event["kind"] for t in trades)
     assert told["null"]["turns"] == 200
     assert all(1 / 201 <= one["p"] <= 1 for one in told["null"]["kinds"])
     assert rollo(_ALONE, *arguments, where=tmp_path).stdout == json.dumps(told, indent=2) + "\n"
@@ -281,10 +329,14 @@ def test_the_table_has_a_line_for_every_group(sample: Path) -> None:
     arguments = ["backtest", "--file", "bars.csv", "--set", "st_bars=80", "--symbols", "s0,s1", "--null"]
     said = rollo(_ALONE, *arguments, "20", where=sample.parent).stdout
     assert said.startswith("wyckoff-2+st_bars=80, 1d: 2 symbols, 1,000 bars")
+    assert "\nevents " in said and "SPRING/UTAD" in said
     for word in ("\nkind ", "\nphase ", "\nside ", "\nsector ", "\nunknown", "20 times (seed 1)"):
         assert word in said
     alone = rollo(_ALONE, *arguments, "0", where=sample.parent).stdout
     assert "chance" not in alone
+    cells = rollo(_ALONE, *arguments, "0", "--cells", where=sample.parent).stdout
+    assert "\nkind    phase  sector " in cells
+    assert len(cells.splitlines()) > len(alone.splitlines()) + 2
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ RUN = (
 RESULT = (
     "kind", "phase", "side", "sector", "patterns", "cancelled", "unfinished", "trade_count", "wins", "losses",
     "breakeven", "win_rate", "win_rate_ex_breakeven", "win_rate_low", "win_rate_high", "low_sample",
-    "profit_factor", "profit_factor_state", "avg_r_multiple", "max_drawdown_r", "avg_holding_sessions",
-    "median_holding_sessions", "sqn", "test_confirmed", "test_unconfirmed", "null_trade_count",
-    "null_own_avg_r", "null_avg_r", "null_low", "null_high", "null_p",
+    "profit_factor", "profit_factor_state", "avg_r_multiple", "max_drawdown_r", "max_drawdown_state",
+    "avg_holding_sessions", "median_holding_sessions", "sqn", "test_confirmed", "test_unconfirmed",
+    "null_trade_count", "null_own_avg_r", "null_avg_r", "null_low", "null_high", "null_p",
 )  # fmt: skip
 EVENT = ("side", "kind", "events")
 

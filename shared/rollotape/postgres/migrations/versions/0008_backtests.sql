@@ -51,6 +51,7 @@ CREATE TABLE backtest_results (
     profit_factor_state     text COLLATE "C",
     avg_r_multiple          double precision,
     max_drawdown_r          double precision,
+    max_drawdown_state      text COLLATE "C",
     avg_holding_sessions    double precision,
     median_holding_sessions double precision,
     sqn                     double precision,
