@@ -25,7 +25,12 @@ ENDINGS: dict[str, set[int]] = {
 """Exit codes other than 0 that are no failure."""
 PROGRESS = re.compile(r"^[\w.-]+: (\d+%, |[\d,]+ of [\d,]+ |[\d,]+ \w+ left$)")
 """Lines that come only when a command takes long."""
-LISTED = {"rollo key revoke ID": "rollo key list", "rollo dlq show ID": "rollo dlq list"}
+LISTED = {
+    "rollo key revoke ID": "rollo key list",
+    "rollo dlq show ID": "rollo dlq list",
+    "rollo backtest --show ID": "rollo backtest --list",
+    "rollo backtest --show ID --cells": "rollo backtest --list",
+}
 """ID stands for the first one of this list, as it was last asked for: a reader means what he sees."""
 
 
