@@ -222,6 +222,25 @@ class ScanAnswer(Shape):
     stale: bool = Field(description="True when nobody has looked for newer patterns lately.")
 
 
+class AnswersInRedis(Shape):
+    memory_bytes: int
+    eviction_policy: str
+    evicted: int = Field(description="Keys, since the server started.")
+
+
+class AnswerStats(Shape):
+    """Answers about trades that this gateway keeps, counted since it started."""
+
+    entries: int
+    bytes: int
+    hits: int = Field(description="Answers that caused no SQL.")
+    misses: int = Field(description="Computations.")
+    stale: int
+    ratio: float | None = Field(description="Of hits; null without traffic.")
+    generation: int | None = Field(description="Null before the first, and while it is not known.")
+    redis: AnswersInRedis | None = Field(description="Null while it is away, or where there is none.")
+
+
 class PatternStatsAnswer(Shape):
     entries: int
     version: int
@@ -233,6 +252,7 @@ class PatternStatsAnswer(Shape):
     memory_bytes: int
     eviction_policy: str
     index_sizes: dict[str, int]
+    answers: AnswerStats
 
 
 class TradeItem(Shape):

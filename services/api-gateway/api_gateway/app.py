@@ -14,7 +14,7 @@ from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.before import BeforeRouting, Given, Giver, Said, Wordings
 from api_gateway.envelope import Envelope
-from api_gateway.routes import bars, markers, operations, patterns, stream, strength, symbols, vsa
+from api_gateway.routes import analytics, bars, markers, operations, patterns, stream, strength, symbols, vsa
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
 
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> Gateway:
         vsa.add_to(app, prefix, tag)
         markers.add_to(app, prefix, tag)
         strength.add_to(app, prefix, tag)
+        analytics.add_to(app, prefix, tag)
         patterns.add_to(app, prefix, tag)
         stream.add_to(app, prefix, tag)
         patterns.add_single_to(app, prefix, tag)
@@ -96,7 +97,10 @@ def _givers() -> dict[str, tuple[str, Giver]]:
         return await servers.scans.give(servers, scope, said, wordings.of(scope, said))
 
     scans = [prefix + patterns.SCAN for prefix in _PREFIXES]
-    return {path: (path, give_scan) for path in scans}
+    found: dict[str, tuple[str, Giver]] = {path: (path, give_scan) for path in scans}
+    for prefix in _PREFIXES:
+        found |= analytics.givers(prefix)
+    return found
 
 
 @asynccontextmanager

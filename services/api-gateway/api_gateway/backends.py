@@ -11,11 +11,15 @@ import structlog
 from redis.asyncio import Redis
 
 from api_gateway import problems
+from api_gateway.analyses import Analyses
 from api_gateway.before import Scans
 from api_gateway.tail import Tail
+from rollotape import analytics
+from rollotape.cache.answers import Answers, open_redis
+from rollotape.cache.generations import Generations
 from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.errors import Unavailable
-from rollotape.postgres import market
+from rollotape.postgres import generations, market
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
@@ -49,13 +53,19 @@ class Postgres:
             Problem: 503, PostgreSQL is away; the reason is in the log.
         """
         try:
-            return await self._retried(work)
+            return await self.attempt(work)
         except Unavailable as error:
             log.warning("postgres_away", error=str(error))
             raise problems.unavailable("PostgreSQL") from error
 
-    async def _retried(self, work: "Callable[[market.Connection], Awaitable[T]]") -> T:
-        """A connection that broke while it lay in the pool says nothing about the server: try a new one."""
+    async def attempt(self, work: "Callable[[market.Connection], Awaitable[T]]") -> T:
+        """The same for those who can do without.
+
+        A connection that broke while it lay in the pool says nothing about the server: a new one is tried.
+
+        Raises:
+            Unavailable: PostgreSQL is away.
+        """
         try:
             return await self._once(work)
         except Unavailable as error:
@@ -96,7 +106,7 @@ class Postgres:
         """Whether PostgreSQL answers now."""
         try:
             async with asyncio.timeout(_CHECK_S):
-                await self._retried(lambda connection: connection.fetchval("SELECT 1"))
+                await self.attempt(lambda connection: connection.fetchval("SELECT 1"))
         except (Unavailable, TimeoutError) as error:
             log.warning("postgres_away", error=str(error))
             return False
@@ -177,6 +187,11 @@ class Backends:
         self.reader = PatternReader(self.streams.redis)
         self.scans = Scans()
         self.tail = Tail(self.streams.redis)
+        self._watch = Postgres(settings.model_copy(update={"pool_size": 1}))
+        """With a connection of its own: the moment is asked for even while answers take all the others."""
+        self.generations = Generations(lambda: self._watch.attempt(generations.moment))
+        self.answers = Answers(analytics.DATASET, self.generations, open_redis(settings.cache_url))
+        self.analyses = Analyses()
         self._epoch: UUID | None = None
         self._partitions: int | None = None
 
@@ -219,5 +234,8 @@ class Backends:
     async def close(self) -> None:
         """Let go of every connection; asking again opens them again."""
         await self.tail.close()
+        await self.generations.close()
+        await self.answers.close()
+        await self._watch.close()
         await self.streams.close()
         await self.postgres.close()

@@ -122,7 +122,7 @@ class Scans:
             headers.append((b"content-encoding", encoding.encode()))
             body = (await self._packed(key, answer, encoding)).with_rest(rest)
         if answer.token:
-            headers.append((b"link", _link(scope, answer.token)))
+            headers.append((b"link", link_to(scope, answer.token)))
         headers += (b"content-type", answer.media_type.encode()), (b"content-length", b"%d" % len(body))
         return Given(200, headers, body)
 
@@ -133,7 +133,7 @@ class Scans:
         return answer.packed[encoding]
 
 
-def _link(scope: Scope, token: str) -> bytes:
+def link_to(scope: Scope, token: str) -> bytes:
     """To the next page (RFC 8288): a CSV body has no place for it."""
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = urlencode([*((n, v) for n, v in asked if n != "page_token"), ("page_token", token)])

@@ -52,6 +52,13 @@ def listed(*statuses: int) -> Responses:
     return failing(400, 422, 503, *statuses) | {200: good, 304: UNCHANGED}
 
 
+def tabled(*statuses: int) -> Responses:
+    """Answers of rows that come all at once: as of a list, without pages."""
+    csv = {"text/csv": {"schema": {"type": "string"}}}
+    good = {"headers": headers("ETag", "Vary"), "content": csv}
+    return failing(422, 503, *statuses) | {200: good, 304: UNCHANGED}
+
+
 def single(*statuses: int) -> Responses:
     """Answers of one thing made of stored data."""
     return failing(422, 503, *statuses) | {200: {"headers": headers("ETag", "Vary")}, 304: UNCHANGED}

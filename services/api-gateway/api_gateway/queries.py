@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -27,6 +28,7 @@ from rollotape.domain.bars import TIMEFRAMES, symbol_is_valid, timeframe
 from rollotape.wording import must
 
 MOST_SYMBOLS = 1_000
+MOST_DAYS = 3_650
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 """Bounds that leave out nothing."""
 
@@ -110,6 +112,27 @@ def choices(*names: str) -> Any:
     return Annotated[list[str], BeforeValidator(split), AfterValidator(known), WithJsonSchema(said)]
 
 
+def choice(*names: str) -> Any:
+    """One word out of a few, in either case."""
+    by_name = {name.casefold(): name for name in names}
+
+    def known(text: str) -> str:
+        found = by_name.get(text.casefold())
+        if found is None:
+            raise PydanticCustomError("choice", "must be one of {names}", {"names": " ".join(names)})
+        return found
+
+    return Annotated[str, AfterValidator(known), WithJsonSchema({"type": "string", "enum": list(names)})]
+
+
+def _days(text: Any) -> int | None:
+    if text == "all":
+        return None
+    if re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MOST_DAYS:
+        return int(text)
+    raise PydanticCustomError("days", f"must be a whole number from 1 to {MOST_DAYS}, or all")
+
+
 def _timeframe(text: str) -> str:
     found = timeframe(text)
     if found is None:
@@ -162,6 +185,30 @@ Timeframes = Annotated[
             "type": "array",
             "minItems": 1,
             "items": {"type": "string", "pattern": f"^({_TIMEFRAMES})(,({_TIMEFRAMES}))*$"},
+        }
+    ),
+]
+_TYPE = "[A-Za-z0-9_]{1,40}"
+TYPE_PATTERN = f"^{_TYPE}$"
+Type = Annotated[str, StringConstraints(pattern=TYPE_PATTERN), AfterValidator(str.upper)]
+Types = Annotated[
+    list[Type],
+    BeforeValidator(split),
+    AfterValidator(once),
+    Field(min_length=1),
+    WithJsonSchema(
+        {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": f"^{_TYPE}(,{_TYPE})*$"}}
+    ),
+]
+Days = Annotated[
+    int | None,
+    BeforeValidator(_days),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MOST_DAYS},
+                {"type": "string", "enum": ["all"]},
+            ]
         }
     ),
 ]

@@ -65,11 +65,12 @@ class Answer(NamedTuple):
 
 
 class Held(NamedTuple):
-    """An answer in memory; the serial is that of its moment."""
+    """An answer in memory."""
 
     content: bytes
     moment: Moment
-    serial: int
+    order: tuple[int, int]
+    """Serial and tick of its moment: greater is later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ class Answers:
         self._flights: dict[tuple[str, str], asyncio.Task[tuple[Held, Source]]] = {}
         self._counts: Counter[Source] = Counter()
 
-    async def get(self, question: str, compute: Compute) -> Answer:
-        """The answer to a question, in words that are its own alone.
+    async def get(self, question: str, compute: Compute, *, ticks: bool = False) -> Answer:
+        """The answer to a question, in words that are its own alone; `ticks`: made anew every second.
 
         Raises:
             Unavailable: PostgreSQL is away, and there is no older answer.
@@ -126,12 +127,25 @@ class Answers:
         """
         standing = await self._generations.current()
         try:
-            held, source = await self._held(question, compute, standing)
+            held, source = await self._held(question, compute, standing, ticks)
         except Unavailable:
             self.count("none")
             raise
         self.count(source)
         return Answer(held.content, held.moment, source == "stale" or standing.behind, source)
+
+    async def ready(self, question: str) -> Answer | None:
+        """The answer if it is in memory; of those that tick none is. Counted if it is there."""
+        standing = await self._generations.current()
+        held = self._memory.find(question)
+        if held is None or standing.away or held.order != (standing.serial, 0):
+            return None
+        self.count("memory")
+        return Answer(held.content, held.moment, standing.behind, "memory")
+
+    async def standing(self) -> Standing:
+        """What an answer would be made of now."""
+        return await self._generations.current()
 
     def count(self, source: Source) -> None:
         """An answer was given; of one that nobody had to look for (304) only the caller knows."""
@@ -160,14 +174,18 @@ class Answers:
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._shelf.close()
 
-    async def _held(self, question: str, compute: Compute, standing: Standing) -> tuple[Held, Source]:
+    async def _held(
+        self, question: str, compute: Compute, standing: Standing, ticks: bool
+    ) -> tuple[Held, Source]:
         if standing.away or standing.moment is None:
             return await self._older(question, standing), "stale"
+        moment = standing.moment.ticking() if ticks else standing.moment
+        order = standing.serial, moment.tick
         held = self._memory.find(question)
-        if held is not None and held.serial == standing.serial:
+        if held is not None and held.order == order:
             return held, "memory"
         try:
-            return await self._shared(question, compute, standing.moment, standing.serial)
+            return await self._shared(question, compute, moment, order)
         except Unavailable:
             return await self._older(question, standing), "stale"
 
@@ -177,19 +195,19 @@ class Answers:
             return held
         epoch = standing.moment.epoch if standing.moment else None
         if found := await self._shelf.latest(question, epoch):
-            held = Held(*found, serial=0)
+            held = Held(*found, (0, 0))
             self._memory.keep(question, held)
             return held
         raise Unavailable("postgres: away, and the question has no older answer")
 
     async def _shared(
-        self, question: str, compute: Compute, moment: Moment, serial: int
+        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]
     ) -> tuple[Held, Source]:
         """One search for everybody who asks for the same; it goes on when who asked first has gone."""
         name = question, moment.name
         flight = self._flights.get(name)
         if flight is None:
-            flight = asyncio.create_task(self._search(question, compute, moment, serial))
+            flight = asyncio.create_task(self._search(question, compute, moment, order))
             self._flights[name] = flight
             flight.add_done_callback(lambda done: self._landed(name, done))
             return await asyncio.shield(flight)
@@ -202,10 +220,10 @@ class Answers:
             flight.exception()  # seen, even if everybody who waited has gone
 
     async def _search(
-        self, question: str, compute: Compute, moment: Moment, serial: int
+        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]
     ) -> tuple[Held, Source]:
         content, source = await self._found_or_computed(question, compute, moment)
-        held = Held(content, moment, serial)
+        held = Held(content, moment, order)
         self._memory.keep(question, held)
         metrics.ANSWERS_HELD.labels(self._dataset).set(self._memory.size)
         return held, source
@@ -258,7 +276,7 @@ class _Memory:
         before = self._kept.pop(question, None)
         if before is not None:
             self.size -= _size(question, before)
-            if before.serial > held.serial:
+            if before.order > held.order:
                 held = before
         self._kept[question] = held
         self.size += _size(question, held)
@@ -281,7 +299,7 @@ class _Shelf:
         self._unlock = None if redis is None else redis.register_script(_UNLOCK)
 
     def key(self, question: str, moment: Moment) -> str:
-        of = f"{__version__}:{moment.epoch}:{moment.next_exit_us or ''}".encode()
+        of = f"{__version__}:{moment.epoch}:{moment.next_exit_us or ''}:{moment.tick}".encode()
         tag = blake2b(of, digest_size=8, person=b"rollo-answer").hexdigest()
         return f"{self._dataset}:v{moment.generation}:{question}:{moment.day}:{tag}"
 

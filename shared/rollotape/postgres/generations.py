@@ -1,8 +1,10 @@
 """Which data an answer would be made of now: the generation, and what else changes answers. Reads only."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from rollotape.errors import Unavailable
+from rollotape.postgres.questions import Filters
 from rollotape.postgres.sql import queries
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -28,11 +30,17 @@ class Moment(NamedTuple):
     """When the next trade will be over that says so already; None as a rule."""
     waiting_us: int
     """How long the oldest change has been waiting to be rolled up; 0 without one."""
+    tick: int = 0
+    """The second, where answers change without a generation."""
 
     @property
     def name(self) -> str:
         """Part of keys and of ETags."""
-        return f"{self.epoch}:{self.generation}:{self.day}:{self.next_exit_us or ''}"
+        return f"{self.epoch}:{self.generation}:{self.day}:{self.next_exit_us or ''}:{self.tick}"
+
+    def ticking(self) -> "Moment":
+        """The same for answers that are to be made anew every second."""
+        return self._replace(tick=self.now_us // 1_000_000)
 
 
 async def moment(connection: "Connection") -> Moment:
@@ -44,3 +52,11 @@ async def moment(connection: "Connection") -> Moment:
     if row is None:
         raise Unavailable("postgres: not migrated, run `rollo migrate`")
     return Moment(*row)
+
+
+async def has_patterns(connection: "Connection", first: datetime, last: datetime, filters: Filters) -> bool:
+    """Whether a pattern that these filters let through was detected between these instants."""
+    own = None if filters.origin is None else filters.origin == "paper"
+    lists = (list(names) or None for names in (filters.pattern_types, filters.symbols, filters.sectors))
+    asked = (first, last, own, filters.phase, filters.timeframe, *lists)
+    return bool(await connection.fetchval(_SQL["has_patterns"], *asked))

@@ -11,10 +11,8 @@ from uuid import UUID
 import orjson
 from fastapi import Depends, FastAPI, Path, Request, Response
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
-    StringConstraints,
     TypeAdapter,
     WithJsonSchema,
     model_validator,
@@ -24,6 +22,7 @@ from starlette.types import Scope
 
 from api_gateway import cursors, ingest, openapi, problems, queries, responses, scan
 from api_gateway.answers import IngestAnswer, PatternAnswer, PatternStatsAnswer, ScanAnswer
+from api_gateway.backends import Backends
 from api_gateway.before import Raw, Said
 from api_gateway.dependencies import Servers
 from api_gateway.paths import not_found
@@ -44,7 +43,6 @@ _WAITS = {
     "watchlist_id": "it waits for watchlists",
     "scan_id": "it waits for saved scans",
 }
-_TYPE = "[A-Za-z0-9_]{1,40}"
 _POSITION: TypeAdapter[scan.Position] = TypeAdapter(tuple[float | int | str | None, str])
 _PLAIN = (
     "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct", "rs_ratio",
@@ -71,22 +69,13 @@ Range = Annotated[
     BeforeValidator(_range),
     WithJsonSchema({"type": "string", "pattern": f"^{_NUMBER},({_NUMBER}|100)$"}),
 ]
-Types = Annotated[
-    list[Annotated[str, StringConstraints(pattern=f"^{_TYPE}$"), AfterValidator(str.upper)]],
-    BeforeValidator(queries.split),
-    AfterValidator(queries.once),
-    Field(min_length=1),
-    WithJsonSchema(
-        {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": f"^{_TYPE}(,{_TYPE})*$"}}
-    ),
-]
 
 
 class ScanQuery(queries.Query):
     LISTS = frozenset({"pattern_types", "symbols", "sectors", "timeframe", "timeframes", "phase", "side"})
     NOT_YET: ClassVar = _WAITS
 
-    pattern_types: Types | None = Field(None, description="In either case, such as SPRING,BULL_FLAG.")
+    pattern_types: queries.Types | None = Field(None, description="In either case, such as SPRING,BULL_FLAG.")
     symbols: queries.Symbols | None = None
     sectors: queries.Sectors | None = None
     timeframe: queries.Timeframes | None = Field(None, description="The same as `timeframes`.")
@@ -260,7 +249,18 @@ async def get_stats(request: Request, servers: Servers) -> Response:
     said = asdict(found)
     last = said.pop("last_event_ms")
     said["last_event_at"] = None if last is None else instant(last * 1_000)
+    said["answers"] = await _kept(servers)
     return responses.fresh(responses.dumps(said))
+
+
+async def _kept(servers: Backends) -> dict[str, Any]:
+    """Answers about trades, and how they are used."""
+    standing = await servers.answers.standing()
+    known = standing.moment is not None and not standing.away
+    return asdict(servers.answers.statistics()) | {
+        "generation": standing.moment.generation if known and standing.moment else None,
+        "redis": await servers.answers.shelf_information(),
+    }
 
 
 async def get_pattern(request: Request, pattern_id: PatternPath, servers: Servers) -> Response:
@@ -346,4 +346,3 @@ def _judged(
         except Unprocessable as error:
             refused[offer.index] = ingest.faults(error.faults)
     return symbols, refused
-

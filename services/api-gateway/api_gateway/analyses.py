@@ -1,0 +1,153 @@
+"""Answers about trades as they go out: their bytes, by what was asked and of which moment they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+from pydantic import AwareDatetime, TypeAdapter
+from starlette.types import Scope
+
+from api_gateway import cursors, packing, problems, responses, scan
+from api_gateway.before import Given, Headers, Said, link_to
+from rollotape import analytics
+from rollotape.analytics import Question
+from rollotape.cache.answers import Answer
+from rollotape.errors import Unavailable
+from rollotape.postgres.generations import Moment
+from rollotape.postgres.pages import Position
+
+if TYPE_CHECKING:  # it has an `Analyses`
+    from api_gateway.backends import Backends
+
+STALE = "private, no-cache"
+"""An older answer that had to do is not to be kept by anybody."""
+_MOST_BYTES = 32 * 1_024 * 1_024
+
+_POSITION: TypeAdapter[tuple[datetime, UUID]] = TypeAdapter(tuple[AwareDatetime, UUID])
+
+Table = Callable[[dict[str, Any]], tuple[list[str], list[list[Any]]]]
+"""Columns and rows of an answer, for CSV."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as it was asked."""
+
+    question: Question
+    words: str
+    """Of the question."""
+    form: responses.Form
+    table: Table
+    bound: Any = None
+    """What page tokens are bound to."""
+
+
+class Analyses:
+    """Makes the bytes of an answer once for everybody who gets the same."""
+
+    def __init__(self) -> None:
+        self._made = scan.Answers(most_bytes=_MOST_BYTES)
+
+    async def ready(self, servers: "Backends", scope: Scope, said: Said, asked: Asked) -> Given | None:
+        """The answer if nobody has to look for it: the client has it, or it is in memory."""
+        if given := await self._unchanged(servers, said, asked):
+            return given
+        found = await servers.answers.ready(asked.words)
+        return None if found is None else await self._given(scope, said, asked, found)
+
+    async def give(self, servers: "Backends", scope: Scope, said: Said, asked: Asked) -> Given:
+        """The answer, wherever it is.
+
+        Raises:
+            Problem: 503, PostgreSQL is away and there is no older answer.
+        """
+        if given := await self._unchanged(servers, said, asked):
+            return given
+
+        async def compute(moment: Moment) -> bytes:
+            return await servers.postgres.attempt(lambda c: analytics.answer(c, asked.question, moment))
+
+        try:
+            found = await servers.answers.get(asked.words, compute, ticks=asked.question.ticks)
+        except Unavailable as error:
+            raise problems.unavailable("PostgreSQL") from error
+        return await self._given(scope, said, asked, found)
+
+    async def _unchanged(self, servers: "Backends", said: Said, asked: Asked) -> Given | None:
+        if not said.if_none_match:
+            return None
+        standing = await servers.answers.standing()
+        if standing.away or standing.moment is None:
+            return None
+        moment = standing.moment.ticking() if asked.question.ticks else standing.moment
+        etag = _etag(moment, standing.behind, asked)
+        if not responses.is_among(etag, said.if_none_match.decode("latin-1")):
+            return None
+        servers.answers.count("unchanged")
+        return Given(304, _same(etag, stale=standing.behind), b"")
+
+    async def _given(self, scope: Scope, said: Said, asked: Asked, found: Answer) -> Given:
+        etag = _etag(found.moment, found.stale, asked)
+        headers = _same(etag, stale=found.stale)
+        if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):
+            return Given(304, headers, b"")
+        key = etag.encode()
+        made = self._made.find(key)
+        if made is None:
+            made = _made(asked, found, etag)
+            self._made.keep(key, made)
+        body, encoding = made.start, responses.encoding_of(said.accept_encoding.decode("latin-1"))
+        if encoding is not None and packing.is_worth_it(body):
+            if encoding not in made.packed:
+                made.packed[encoding] = await packing.packed(body, encoding)
+                self._made.keep(key, made)  # it has grown
+            headers.append((b"content-encoding", encoding.encode()))
+            body = made.packed[encoding].with_rest(b"")
+        if made.token:
+            headers.append((b"link", link_to(scope, made.token)))
+        headers += (b"content-type", made.media_type.encode()), (b"content-length", b"%d" % len(body))
+        return Given(200, headers, body)
+
+
+def _etag(moment: Moment, stale: bool, asked: Asked) -> str:
+    """Epoch, generation, date and question: whoever knows them knows the answer."""
+    named = f"{moment.name}|{stale}|{asked.form}|{asked.words}".encode()
+    return f'W/"{blake2b(named, digest_size=12, person=b"rollo-analysis").hexdigest()}"'
+
+
+def _same(etag: str, *, stale: bool) -> Headers:
+    cache_control = STALE if stale else responses.DATA
+    return [
+        (b"cache-control", cache_control.encode()),
+        (b"vary", responses.VARY.encode()),
+        (b"etag", etag.encode()),
+    ]
+
+
+def _made(asked: Asked, found: Answer, etag: str) -> scan.Answer:
+    """What was kept, with what is known only here: page tokens, and whether it is stale."""
+    said = orjson.loads(found.content)
+    token = None
+    if "pagination" in said:
+        position = said.pop("next")
+        if position is not None and asked.question.page and asked.question.page.number is None:
+            token = cursors.seal(asked.bound, position)
+        said["pagination"]["next_page_token"] = token
+    if asked.form == "csv":
+        return scan.Answer(etag, responses.table(*asked.table(said)), b"", responses.CSV_TYPE, token)
+    as_of = said.pop("as_of")
+    whole = said | {"generation": found.moment.generation, "as_of": as_of, "stale": found.stale}
+    return scan.Answer(etag, responses.dumps(whole), b"", responses.JSON_TYPE, token)
+
+
+def position(bound: Any, token: str) -> Position:
+    """Where a page begins.
+
+    Raises:
+        Problem: 400, the token is damaged or was given for another question.
+    """
+    return Position(*cursors.unseal(bound, token, _POSITION))
