@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis.asyncio
 
@@ -43,11 +44,27 @@ class Outcome:
     scan: Sequence[Item]
 
 
+async def one_at_a_time(database_url: str, messages: Sequence[Message]) -> None:
+    """Commit and read each bar alone, in this order; the database is empty and nobody else's."""
+    settings = Settings(redis_url="redis://127.0.0.1:1", database_url=database_url)
+    async with await open_pool(settings, service="calm", raw_times=True) as pool:
+        outbox = _silent(pool, settings)
+        handler = ApplyBars(Tape(pool), Memory(settings.window_bars), outbox, calendars.sessions)
+        read = Read(Wyckoff(pool), outbox, quiet_s=-1.0)
+        for message in messages:
+            await _apply(handler, "bars.", [message])
+            await read.once()
+
+
 class _Silent(Producer):
     """Whoever would hear it has another database."""
 
     async def send_many(self, messages: Sequence[tuple[str, bytes]]) -> list[str]:
         return []
+
+
+def _silent(pool: Any, settings: Settings) -> Outbox:
+    return Outbox(pool, _Silent(redis.asyncio.Redis.from_url(settings.redis_url)))
 
 
 async def outcome(
@@ -56,7 +73,7 @@ async def outcome(
     """What must come of these messages and these sectors; the database is empty and nobody else's."""
     settings = Settings(redis_url="redis://127.0.0.1:1", database_url=database_url)
     async with await open_pool(settings, service="calm", raw_times=True) as pool:
-        outbox = Outbox(pool, _Silent(redis.asyncio.Redis.from_url(settings.redis_url)))
+        outbox = _silent(pool, settings)
         await sectors.store(pool, listings)
         memory = Memory(settings.window_bars)
         await _apply(ApplyBars(Tape(pool), memory, outbox, calendars.sessions), "bars.", messages)
