@@ -241,9 +241,9 @@ async def test_a_token_of_another_question_is_400(client: httpx.AsyncClient) -> 
 TRADE = """
 INSERT INTO signals (id, origin, source, symbol, timeframe, pattern_id, pattern_type, direction, status,
                      generated_at, changed_at, entry_date, entry_price, stop, target, planned_r, bars_held,
-                     exit_date, exit_price, exit_reason, realized_r)
+                     exit_date, exit_price, exit_reason, realized_r, sessions_held)
 VALUES ($1, $2, 'rollo', 'AAPL', '1d', $3, 'SPRING', 'long', 'CLOSED', $4, $5, $4, 10.5, 9, 12, 2, 4,
-        $5, 12, 'target', 1)
+        $5, 12, 'target', 1, 3)
 """
 
 

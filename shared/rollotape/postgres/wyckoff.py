@@ -10,7 +10,7 @@ import asyncpg
 import numpy as np
 import orjson
 
-from rollotape import facts
+from rollotape import calendars, facts
 from rollotape.domain.analysis import Key
 from rollotape.domain.bars import BAR, Rows
 from rollotape.domain.reading import (
@@ -49,7 +49,7 @@ def _upsert(table: str, columns: Sequence[str]) -> str:
 
 
 _STORE_PATTERN = _upsert("patterns", (*OwnPattern._fields, "source", "hash"))
-_STORE_TRADE = _upsert("signals", (*PaperTrade._fields, "origin", "source"))
+_STORE_TRADE = _upsert("signals", (*PaperTrade._fields, "origin", "source", "sessions_held"))
 
 
 class Mark(NamedTuple):
@@ -254,7 +254,7 @@ class Block:
             rows = [(*p, SOURCE, 0) for p in sorted(derived.patterns)]
             await self._connection.executemany(_STORE_PATTERN, rows)
         if derived.trades:
-            trades = [(*t, "paper", SOURCE) for t in sorted(derived.trades, key=attrgetter("id"))]
+            trades = [(*t, "paper", SOURCE, _held(t)) for t in sorted(derived.trades, key=attrgetter("id"))]
             await self._connection.executemany(_STORE_TRADE, trades)
         return list(gone)
 
@@ -328,6 +328,12 @@ def _is_newer(rule_set: str, than: str) -> bool:
     return (
         stem == own_stem and number.isdecimal() and own_number.isdecimal() and int(number) > int(own_number)
     )
+
+
+def _held(trade: PaperTrade) -> int | None:
+    if trade.entry_session is None or trade.exit_session is None:
+        return None
+    return calendars.sessions_held(trade.entry_session, trade.exit_session)
 
 
 def _or(value: int | None, otherwise: int) -> int:

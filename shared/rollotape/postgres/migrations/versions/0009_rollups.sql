@@ -2,9 +2,11 @@ CREATE FUNCTION new_york_day(timestamptz) RETURNS date LANGUAGE sql IMMUTABLE PA
     RETURN ($1 AT TIME ZONE 'America/New_York')::date;
 COMMENT ON FUNCTION new_york_day IS 'The day that an instant belongs to: all days of analytics are those of New York.';
 
-ALTER TABLE signals ADD COLUMN sessions_held integer CHECK (sessions_held >= 0);
 ALTER TABLE signals ADD COLUMN r numeric GENERATED ALWAYS AS
     (round((exit_price - entry_price) * 1.000000000000000000000000 / NULLIF(entry_price - stop, 0), 12)) STORED;
+ALTER TABLE signals
+    ADD CONSTRAINT chk_held_when_closed CHECK (status <> 'CLOSED' OR sessions_held IS NOT NULL AND sessions_held >= 0),
+    ADD CONSTRAINT chk_r_when_closed CHECK (status <> 'CLOSED' OR r IS NOT NULL);
 COMMENT ON COLUMN signals.sessions_held IS 'Sessions in (entry day, exit day]; null while it is not closed.';
 COMMENT ON COLUMN signals.r IS 'realized_r as a decimal of 12 places: what all analytics add up. Digits beyond are cut by rounding half away from zero.';
 
@@ -25,12 +27,16 @@ WHERE s.status = 'CLOSED';
 COMMENT ON VIEW closed_trades IS 'Closed trades with what analytics ask about: the present sector, the phase of the pattern, and whether its test had come by the exit (null where the type has none, or no pattern is stored).';
 
 CREATE TABLE unrolled_days (
-    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    day       date,
-    marked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    day        date,
+    pattern_id uuid,
+    symbol     text COLLATE "C",
+    marked_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE unrolled_days IS 'Marks: trades closed on this day of New York changed, or what is known of them did, and the rollups of the day are due. Written by triggers, in the transaction that changed them; taken by cache-builder.';
-COMMENT ON COLUMN unrolled_days.day IS 'Null: no rollup is due, but answers changed (a trade that goes on, a score, a leader).';
+COMMENT ON TABLE unrolled_days IS 'Marks: trades closed on this day of New York changed, or what is known of their pattern or symbol did, and the rollups of their days are due. Written by triggers, in the transaction that changed it; taken by cache-builder.';
+COMMENT ON COLUMN unrolled_days.day IS 'Of the exit. Null without pattern and symbol: no rollup is due, but answers changed (a trade that goes on, a score, a leader).';
+COMMENT ON COLUMN unrolled_days.pattern_id IS 'Its trades are looked up when the mark is taken: one that is just being written could not be seen from here.';
+COMMENT ON COLUMN unrolled_days.symbol IS 'The same for the trades of a symbol that may be in another sector now.';
 
 CREATE TABLE generations (
     dataset    text COLLATE "C" PRIMARY KEY,
@@ -98,6 +104,7 @@ CREATE TABLE performance_headlines (
     CONSTRAINT uq_performance_headlines UNIQUE NULLS NOT DISTINCT
         (grain, heading, phase, timeframe, origin, test, name, period)
 );
+CREATE INDEX idx_performance_headlines_period ON performance_headlines (period);
 COMMENT ON TABLE performance_headlines IS 'Derived from performance_days and the order of trades within a day: what trades have earned under the headings most asked for, per day and per month, over all values of a column where it says all. Written by cache-builder.';
 COMMENT ON COLUMN performance_headlines.period IS 'The day, or the first of the month.';
 COMMENT ON COLUMN performance_headlines.name IS 'The pattern type or the sector; null under the heading all, and where a trade has none.';
@@ -107,11 +114,13 @@ COMMENT ON COLUMN performance_headlines.last_r IS 'R of the last twenty trades o
 
 CREATE FUNCTION mark_trades() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP IN ('INSERT', 'UPDATE') THEN
-        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(n.exit_date) FROM new_rows n;
-    END IF;
-    IF TG_OP IN ('DELETE', 'UPDATE') THEN
-        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(o.exit_date) FROM old_rows o;
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(exit_date) FROM new_rows;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(exit_date) FROM old_rows;
+    ELSE
+        INSERT INTO unrolled_days (day)
+        SELECT new_york_day(exit_date) FROM old_rows UNION SELECT new_york_day(exit_date) FROM new_rows;
     END IF;
     RETURN NULL;
 END $$;
@@ -123,49 +132,49 @@ CREATE TRIGGER mark_trades_updated AFTER UPDATE ON signals REFERENCING OLD TABLE
 CREATE TRIGGER mark_trades_deleted AFTER DELETE ON signals REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION mark_trades();
 
-CREATE FUNCTION mark_trades_of_patterns() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION mark_patterns() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(s.exit_date)
-        FROM old_rows o JOIN new_rows n ON n.id = o.id JOIN signals s ON s.pattern_id = n.id
-        WHERE s.status = 'CLOSED'
-          AND (o.phase, o.test_confirmed, o.confirmed_at) IS DISTINCT FROM (n.phase, n.test_confirmed, n.confirmed_at);
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO unrolled_days (pattern_id) SELECT id FROM new_rows;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO unrolled_days (pattern_id) SELECT id FROM old_rows;
     ELSE
-        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(s.exit_date)
-        FROM rows c JOIN signals s ON s.pattern_id = c.id WHERE s.status = 'CLOSED';
+        INSERT INTO unrolled_days (pattern_id)
+        SELECT coalesce(n.id, o.id) FROM old_rows o FULL JOIN new_rows n USING (id)
+        WHERE (o.id, o.phase, o.test_confirmed, o.confirmed_at)
+              IS DISTINCT FROM (n.id, n.phase, n.test_confirmed, n.confirmed_at);
     END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION mark_trades_of_patterns IS 'Trades whose pattern came, went, or says something else of its phase or test.';
-CREATE TRIGGER mark_trades_of_patterns_inserted AFTER INSERT ON patterns REFERENCING NEW TABLE AS rows
-    FOR EACH STATEMENT EXECUTE FUNCTION mark_trades_of_patterns();
-CREATE TRIGGER mark_trades_of_patterns_updated AFTER UPDATE ON patterns
-    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION mark_trades_of_patterns();
-CREATE TRIGGER mark_trades_of_patterns_deleted AFTER DELETE ON patterns REFERENCING OLD TABLE AS rows
-    FOR EACH STATEMENT EXECUTE FUNCTION mark_trades_of_patterns();
+COMMENT ON FUNCTION mark_patterns IS 'Patterns that came, went, or say something else of their phase or test.';
+CREATE TRIGGER mark_patterns_inserted AFTER INSERT ON patterns REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION mark_patterns();
+CREATE TRIGGER mark_patterns_updated AFTER UPDATE ON patterns REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION mark_patterns();
+CREATE TRIGGER mark_patterns_deleted AFTER DELETE ON patterns REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION mark_patterns();
 
-CREATE FUNCTION mark_trades_of_sectors() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION mark_sectors() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO unrolled_days (day) VALUES (NULL);
-    IF TG_OP IN ('INSERT', 'UPDATE') THEN
-        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(s.exit_date)
-        FROM new_rows n JOIN signals s ON s.symbol = n.symbol WHERE s.status = 'CLOSED';
-    END IF;
-    IF TG_OP IN ('DELETE', 'UPDATE') THEN
-        INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(s.exit_date)
-        FROM old_rows o JOIN signals s ON s.symbol = o.symbol WHERE s.status = 'CLOSED';
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO unrolled_days (symbol) SELECT symbol FROM new_rows;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO unrolled_days (symbol) SELECT symbol FROM old_rows;
+    ELSE
+        INSERT INTO unrolled_days (symbol)
+        SELECT coalesce(n.symbol, o.symbol) FROM old_rows o FULL JOIN new_rows n USING (symbol)
+        WHERE (o.symbol, o.sector, o.kind) IS DISTINCT FROM (n.symbol, n.sector, n.kind);
     END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION mark_trades_of_sectors IS 'Trades of symbols that may be in another sector now.';
-CREATE TRIGGER mark_trades_of_sectors_inserted AFTER INSERT ON sectors REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION mark_trades_of_sectors();
-CREATE TRIGGER mark_trades_of_sectors_updated AFTER UPDATE ON sectors
-    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION mark_trades_of_sectors();
-CREATE TRIGGER mark_trades_of_sectors_deleted AFTER DELETE ON sectors REFERENCING OLD TABLE AS old_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION mark_trades_of_sectors();
+COMMENT ON FUNCTION mark_sectors IS 'Symbols that may be in another sector now.';
+CREATE TRIGGER mark_sectors_inserted AFTER INSERT ON sectors REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION mark_sectors();
+CREATE TRIGGER mark_sectors_updated AFTER UPDATE ON sectors REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION mark_sectors();
+CREATE TRIGGER mark_sectors_deleted AFTER DELETE ON sectors REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION mark_sectors();
 
 CREATE FUNCTION mark_answers() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -173,8 +182,22 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION mark_answers IS 'Scores and leaders are part of answers.';
-CREATE TRIGGER mark_answers AFTER INSERT OR UPDATE OR DELETE ON sector_mapping
+CREATE TRIGGER mark_answers AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sector_mapping
     FOR EACH STATEMENT EXECUTE FUNCTION mark_answers();
+
+CREATE FUNCTION mark_everything() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO unrolled_days (day)
+    SELECT NULL
+    UNION ALL
+    SELECT period FROM performance_headlines
+    WHERE grain = 'day' AND heading = 'all' AND phase = 'all' AND timeframe = 'all' AND origin = 'all' AND test = 'all';
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mark_everything IS 'Every day that has rollups: of a table that is emptied nobody is told which rows it had.';
+CREATE TRIGGER mark_everything AFTER TRUNCATE ON signals FOR EACH STATEMENT EXECUTE FUNCTION mark_everything();
+CREATE TRIGGER mark_everything AFTER TRUNCATE ON patterns FOR EACH STATEMENT EXECUTE FUNCTION mark_everything();
+CREATE TRIGGER mark_everything AFTER TRUNCATE ON sectors FOR EACH STATEMENT EXECUTE FUNCTION mark_everything();
 
 -- What was stored before there were rollups.
 INSERT INTO unrolled_days (day) SELECT DISTINCT new_york_day(exit_date) FROM signals WHERE status = 'CLOSED';
