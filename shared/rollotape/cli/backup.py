@@ -80,7 +80,7 @@ def backup(
     left_out = _left_out(manifest.waiting)
     typer.echo(
         f"{manifest.rows:,} rows of {len(manifest.tables)} tables, schema {manifest.schema}, in {file}:"
-        f" {size / 1e6:,.1f} MB in {seconds:.1f} s{left_out}"
+        f" {_size(size)} in {seconds:.1f} s{left_out}"
     )
 
 
@@ -303,6 +303,10 @@ def _left_out(waiting: int | None) -> str:
     if waiting is None:
         return "\nRedis could not be asked: what was sent and not applied is not in it"
     return f"\n{waiting:,} entries that were sent and not applied are not in it" if waiting else ""
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
 
 
 def _contents(manifest: Manifest) -> str:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 NOT_KEPT = ("alembic_version", "leases", "replicas", "stream_floors")
 """What speaks of running processes, or of one Redis; the revision is in the manifest."""
-OWN = ("installation", "sectors", "sector_mapping", "rs_dates", "dirty_dates")
-"""Tables that an installation has rows in before its first bar: listed stocks, and the mapping of them."""
+OWN = ("installation", "sectors", "sector_mapping", "rs_dates", "dirty_dates", "generations", "unrolled_days")
+"""Tables that an installation has rows in before its first bar: listed stocks, their mapping, a counter."""
 SERVICES = ("detector", "rs-worker", "cache-builder", "api-gateway")
 ALIVE_S = 30
 CHUNK_BYTES = 1 << 18
@@ -353,9 +353,13 @@ async def load(
     with unavailable("postgres"):
         async with connection.transaction():
             tables = await _in_order(connection, manifest)
+            for name in tables:  # what triggers note of rows is in the backup itself
+                await connection.execute(f"ALTER TABLE {_q(name)} DISABLE TRIGGER USER")
             await connection.execute(f"TRUNCATE {', '.join(map(_q, tables))}")
             for name in tables:
                 await _load_table(connection, archive, name, manifest.tables[name], progress)
+            for name in tables:
+                await connection.execute(f"ALTER TABLE {_q(name)} ENABLE TRIGGER USER")
             for name, last in manifest.sequences.items():
                 await connection.execute(sql["raise_sequence"], name, last)
             epoch: str = await connection.fetchval(sql["new_epoch"])
