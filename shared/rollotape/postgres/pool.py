@@ -63,6 +63,7 @@ async def open_pool(
         "idle_in_transaction_session_timeout": str(settings.idle_transaction_ms),
         "tcp_user_timeout": str(settings.tcp_user_timeout_ms),
         "jit": "off",  # short statements only: compiling them costs more than it saves
+        "max_parallel_workers_per_gather": "0",  # and so does starting processes for them
     }
     with unavailable("postgres"):
         return await asyncpg.create_pool(
