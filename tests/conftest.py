@@ -1,6 +1,7 @@
 """Real servers for every tier of tests; see `support/servers.py` for where they come from."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith("ROLLO_") and not name.startswith(KEPT):
             del os.environ[name]
+    _hear_ctrl_c()
+
+
+def _hear_ctrl_c() -> None:
+    """A job in the background of a script ignores it, and so would everything that tests start and stop."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
