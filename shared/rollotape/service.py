@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, NoReturn, TypeVar, cast
 
 import asyncpg
@@ -81,6 +81,17 @@ class Service:
         self._deliveries: list[Delivery] = []
         self._leaseholder: Leaseholder | None = None
         self._tasks: list[asyncio.Task[NoReturn]] = []
+        self._at_the_end = AsyncExitStack()
+
+    async def plain_pool(self, size: int) -> "asyncpg.Pool[Any]":
+        """Connections whose times are datetimes, for questions that the gateway asks as well."""
+        return await self._at_the_end.enter_async_context(
+            _pool(self.settings, self.name, raw_times=False, size=size)
+        )
+
+    def at_the_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something closed when everything else has ended, what was opened last first."""
+        self._at_the_end.push_async_callback(close)
 
     def deliver(self, kind: str, handler: Handler, *, weigh: Weigh | None = None) -> Delivery:
         """Deliver this replica's share of the partitions of `kind` to `handler`, once the start is over.
@@ -156,6 +167,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=1.0)
+        await self._at_the_end.aclose()
 
 
 Start = Callable[[Service], Awaitable[None]]

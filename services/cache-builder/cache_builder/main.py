@@ -1,7 +1,9 @@
 """Starts a cache-builder."""
 
 from cache_builder.handlers import SERVICE, ApplyUpdates
-from rollotape import service
+from cache_builder.warming import Warming, follow
+from rollotape import analytics, service
+from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.patterns import PatternModel
 from rollotape.postgres.active import ActivePatterns
 
@@ -9,6 +11,9 @@ TEND_EVERY_S = 0.25
 """So long a reader waits at most until somebody hears that the model is broken."""
 EXPIRE_EVERY_S = 1.0
 RECONCILE_EVERY_S = 60.0
+WARM_EVERY_S = 0.25
+WARMING_CONNECTIONS = 2
+"""One asks for the generation while the other one computes."""
 
 
 async def start(worker: service.Service) -> None:
@@ -17,6 +22,20 @@ async def start(worker: service.Service) -> None:
     worker.every(TEND_EVERY_S, model.tend)
     worker.every(EXPIRE_EVERY_S, model.expire)
     worker.every(RECONCILE_EVERY_S, model.reconcile)
+    await _keep_warm(worker)
+
+
+async def _keep_warm(worker: service.Service) -> None:
+    """Of use only where there is a Redis for answers."""
+    redis = open_redis(worker.settings.cache_url)
+    if redis is None:
+        return
+    pool = await worker.plain_pool(WARMING_CONNECTIONS)
+    generations = follow(pool)
+    answers = Answers(analytics.DATASET, generations, redis)
+    worker.at_the_end(answers.close)
+    worker.at_the_end(generations.close)
+    worker.every(WARM_EVERY_S, Warming(answers, generations, pool).run)
 
 
 def run() -> None:

@@ -164,6 +164,10 @@ class Answers:
             ratio=hits / (hits + misses) if hits + misses else None,
         )
 
+    async def are_shared(self) -> bool:
+        """Whether other processes find what is computed here: Redis is there."""
+        return await self._shelf.is_here()
+
     async def shelf_information(self) -> dict[str, Any] | None:
         """What Redis says of itself; None while it is away, or where there is none."""
         return await self._shelf.information()
@@ -349,6 +353,12 @@ class _Shelf:
             return None if content is None or epoch not in (None, moment.epoch) else (content, moment)
 
         return await self._tried(look, None)
+
+    async def is_here(self) -> bool:
+        async def ask(redis: Redis) -> bool:
+            return bool(await redis.ping())
+
+        return await self._tried(ask, False)
 
     async def information(self) -> dict[str, Any] | None:
         async def ask(redis: Redis) -> dict[str, Any] | None:

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+import asyncpg
+
 from rollotape.errors import Unavailable
 from rollotape.postgres.questions import Filters
 from rollotape.postgres.sql import queries
@@ -48,7 +50,10 @@ async def moment(connection: "Connection") -> Moment:
     Raises:
         Unavailable: the database is not installed.
     """
-    row = await connection.fetchrow(_SQL["moment"])
+    try:
+        row = await connection.fetchrow(_SQL["moment"])
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
+        row = None
     if row is None:
         raise Unavailable("postgres: not migrated, run `rollo migrate`")
     return Moment(*row)
