@@ -1,7 +1,8 @@
 """Fills a migrated database with made-up trades of five years by COPY, as fast as PostgreSQL takes them.
 
-Nothing is switched off but the indexes, which are built again when the rows are there: the triggers mark the
-days whose rollups are due, as they do for any other writer.
+Indexes are built again when the rows are there. Triggers mark the days of the trades, whose rollups are due,
+as for any other writer; those of patterns and sectors are off, because before the first trade there is nobody
+to whom their changes matter.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -33,8 +34,9 @@ async def load(database_url: str, count: int, now: datetime, done: Callable[[int
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(_MEMORY)
-        await _listings(connection)
-        async with without_indexes(connection, "patterns"):
+        async with untold(connection, "sectors", "sector_mapping"):
+            await _listings(connection)
+        async with without_indexes(connection, "patterns"), untold(connection, "patterns"):
             for block in made.patterns.blocks():
                 await _copy(connection, "patterns", block)
         stored = 0
@@ -68,6 +70,17 @@ async def without_indexes(connection: "asyncpg.Connection[Any]", table: str) -> 
                 if index["bound"]
                 else index["made"]
             )
+
+
+@asynccontextmanager
+async def untold(connection: "asyncpg.Connection[Any]", *tables: str) -> AsyncIterator[None]:
+    """A transaction in which tables mark nothing."""
+    async with connection.transaction():
+        for table in tables:
+            await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        yield
+        for table in tables:
+            await connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
 
 async def _copy(connection: "asyncpg.Connection[Any]", table: str, block: Block) -> None:
