@@ -304,8 +304,25 @@ async def _trend_of_trades(
         query = f"{_SQL[chosen]} {_SQL[before]} {_SQL['trend_of_trades']}"
         rows = await connection.fetch(query, *where, window.first_day)
         return [(r, _Rolling(r["last_trades"], r["last_wins"], r["last_sum"])) for r in rows], True
+    return [(row, None) for row in await _trend_of_many(connection, window, filters, where)], False
+
+
+async def _trend_of_many(
+    connection: "Connection", window: Window, filters: Filters, where: tuple[Any, ...]
+) -> "list[Record]":
+    """Days without the rolling line, of all symbols from what was rolled up."""
+    if not filters.symbols:
+        end = window.last_day + timedelta(1)
+        rows = await connection.fetch(_SQL["trend_of_days"], *_where(window.first_day, end, filters)[:-1])
+        if not rows or rows[-1]["last_exit"] <= window.now:
+            return rows
+        rows = [row for row in rows if row["day"] != window.last_day]
+        window, where = window.today, _where(window.today.first, window.now, filters)
+    else:
+        rows = []
+    chosen = "trades_of_symbols" if filters.symbols else "trades_of_window"
     query = f"{_SQL[chosen].rstrip(',')} {_SQL['trend_of_many']}"
-    return [(row, None) for row in await connection.fetch(query, *where, window.first_day)], False
+    return [*rows, *await connection.fetch(query, *where, window.first_day)]
 
 
 async def vsa(connection: "Connection", window: Window, filters: Filters = ANY) -> Vsa:
