@@ -168,7 +168,8 @@ def test_the_guardian_needs_nothing_but_the_standard_library() -> None:
 
 
 def test_the_simulated_market_does_not_know_what_is_looked_for() -> None:
-    for name in ("rollotape.producers.simulator", "rollotape.producers.feed"):
+    for part in ("simulator", "telling", "laying", "feed"):
+        name = f"rollotape.producers.{part}"
         looked_for = ("rollotape.domain.vsa", "rollotape.domain.wyckoff", "rollotape.domain.analysis")
         assert not {u for u in imports(name) if u.startswith(looked_for)}
 

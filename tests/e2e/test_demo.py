@@ -1,6 +1,8 @@
-"""`rollo demo` as a stranger meets it: leaders, moving patterns, and an end."""
+"""`rollo demo` as a stranger meets it: leaders, setups that form, and an end."""
 
+import re
 import signal
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ WITHIN_S = 150.0
 """A stranger's machine, which has nothing else to do, takes half a minute; this one may be busy. The
 simulated sessions last longer: where they are over, nothing moves until a real one begins."""
 SCAN = "/api/patterns/scan?confidence_min=0&per_page=100"
+OWN = {"SPRING", "UTAD", "SOS", "SOW", "LPS", "LPSY"}
 
 
 def patterns(demo: Stack) -> dict[str, Any]:
@@ -33,13 +36,18 @@ def test_a_demonstration_has_leaders_patterns_and_events_soon(data_dir: Path) ->
         assert {leader["sector"] for leader in leaders(demo)} == set(FUNDS)
 
         eventually_sync(lambda: patterns(demo), within_s=WITHIN_S, what="active patterns")
+        assert {p["timeframe"] for p in patterns(demo).values()} >= {"1d"}, "of the past, at once"
         watched = Watched()
-        eventually_sync(lambda: watched.moves(patterns(demo)), within_s=WITHIN_S, what="patterns that move")
-        assert {p["source"] for p in watched.seen.values()} <= {"example-finder", "rollo"}
+        eventually_sync(lambda: watched.changes(patterns(demo)), within_s=WITHIN_S, what="setups that form")
+        assert {p["source"] for p in watched.seen.values()} == {"rollo"}
+        assert {p["pattern_type"] for p in watched.seen.values()} <= OWN
+        assert {p["phase"] for p in watched.seen.values()} == {"C", "D"}
         assert {p["sector"] for p in watched.seen.values()} <= set(FUNDS)
+        eventually_sync(lambda: _formed(demo.said), within_s=WITHIN_S, what="a range that goes on")
 
         eventually_sync(lambda: _minutes(demo) > 0, within_s=WITHIN_S, what="events of minutes")
         eventually_sync(lambda: "leading: " in demo.said and "  pattern  " in demo.said, what="lines")
+        assert set(re.findall(r"  range    .*?  phase (\w)", demo.said)) >= {"B", "C"}
         assert "Simulated market, " in demo.said
         assert demo.said.count(f"'{demo.found.gateway_url}/api") == 4
         shown = rollo("scan", "--data", str(data_dir), "--confidence", "0")
@@ -61,17 +69,25 @@ def _another_market_is_refused(data_dir: Path) -> None:
 
 
 class Watched:
-    """What was seen of the patterns so far: whether some came later than others, and whether one moved."""
+    """What was seen of the patterns so far: whether some came later than others, and some are over."""
 
     def __init__(self) -> None:
         self.seen: dict[str, Any] = {}
-        self._came = self._changed = False
+        self._came = False
 
-    def moves(self, now: dict[str, Any]) -> bool:
-        self._came |= bool(self.seen) and not now.keys() <= self.seen.keys()
-        self._changed |= any(now[i]["price"] != self.seen[i]["price"] for i in now.keys() & self.seen.keys())
+    def changes(self, now: dict[str, Any]) -> bool:
+        fresh = [p for i, p in now.items() if i not in self.seen]
+        self._came |= bool(self.seen) and any(p["timeframe"] == "15m" for p in fresh)
         self.seen |= now
-        return self._came and self._changed
+        return self._came and not self.seen.keys() <= now.keys()
+
+
+def _formed(said: str) -> bool:
+    """Was a range told of in one phase, and later in the next?"""
+    told: dict[tuple[str, ...], str] = defaultdict(str)
+    for symbol, phase, side in re.findall(r"  range    (\S+) +15m  phase (\w)  \S+ +(\w+)", said):
+        told[symbol, side] += phase
+    return any(re.search("A.*B|B.*C|C.*D", phases) for phases in told.values())
 
 
 def _minutes(demo: Stack) -> int:

@@ -31,7 +31,7 @@ def main() -> None:
     with open_folder() as data:
         arguments = ("demo", "--data", str(data), "--speed", "1000", "--sessions", "6")
         with terminal(*arguments, columns=COLUMNS, lines=LINES) as screen:
-            eventually_sync(lambda: "BREAKOUT" in screen.since(), within_s=WITHIN_S, what="patterns")
+            eventually_sync(lambda: "SPRING" in screen.since(), within_s=WITHIN_S, what="patterns")
             time.sleep(A_WHILE_S)
             frame = last_frame(screen.raw)
             screen.interrupt()

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rollotape.cli import setups
 from rollotape.cli.board import Lines, Picture, board
-from rollotape.postgres.overview import Event, Overview
+from rollotape.postgres.overview import Overview, Range
 from rollotape.producers.feed import Progress
 
 NOON = datetime(2026, 3, 4, 17, 0, tzinfo=UTC)
@@ -27,16 +27,15 @@ def item(name: str = "a", **changed: Any) -> dict[str, Any]:
     return said | {"display": display} | changed
 
 
-def event(minute: int) -> Event:
-    when = NOON.replace(minute=minute)
-    return Event("FERN", "1m", "seed-1", "no_demand", "bearish", when, when)
+def forming(number: int) -> Range:
+    return Range("FERN", "15m", "distribution", "ABCD"[number % 4], 1_200.5, 1_240.25 + number, "UTAD")
 
 
 def picture(rows: int = 10) -> Picture:
     leader = {"symbol": "ALDR", "sector": "Information Technology", "rs_score": 12.34, "rating": None}
     return Picture(
         Progress(bars=1, until=NOON),
-        Overview(1_234_567, 890, tuple(map(event, range(rows)))),
+        Overview(1_234_567, 890, tuple(map(forming, range(rows)))),
         bars_per_second=395.4,
         leaders=[leader] * rows,
         patterns=[item(str(n)) for n in range(rows)],
@@ -57,7 +56,8 @@ def test_a_board_fits_its_terminal_and_ends_with_how_to_stop(size: tuple[int, in
     text = "\n".join(lines)
     assert len(lines) < size[1]
     assert "ALDR *" in text
-    assert "+12.3" in text
+    assert "UTAD" in text
+    assert "3 in A, 3 in B, 2 in C, 2 in D" in text
     assert "Simulated market, 2026-03-04 17:00 UTC (accelerated)" in lines[0]
     assert "Ctrl-C" in lines[-1]
 
@@ -65,7 +65,8 @@ def test_a_board_fits_its_terminal_and_ends_with_how_to_stop(size: tuple[int, in
 def test_a_roomy_terminal_is_used() -> None:
     text = "\n".join(drawn(board(picture(), HINTS, (130, 42), setups.Seen()), 130))
     assert all(hint in text for hint in HINTS)
-    assert text.count("no demand") == 8
+    assert text.count("FERN") == text.count("+12.3") == 8
+    assert "FERN    15m  distribution  A   UTAD  1,200.50    1,240.25" in text
     assert "1,234,567 bars stored, 395/s, 890 events" in text
     assert "Newest of 31 active patterns" in text
 
@@ -93,7 +94,8 @@ def test_lines_for_a_file_say_a_thing_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert len([s for s in said if s.startswith("Simulated market")]) == 2
     assert len([s for s in said if s.startswith("  leading: ALDR")]) == 1
     assert len([s for s in said if s.startswith("  pattern  ALDR")]) == 2
-    assert len([s for s in said if s.startswith("  event    03-04 17:0")]) == 2
+    assert said.count("  range    FERN    15m  phase B  UTAD    distribution  1,200.50 to 1,241.25") == 1
+    assert len([s for s in said if s.startswith("  range    FERN")]) == 2
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160])

@@ -10,8 +10,7 @@ import pytest
 
 from rollotape import calendars
 from rollotape.producers.companies import STOCKS
-from rollotape.producers.feed import Feed
-from rollotape.producers.finder import Finder
+from rollotape.producers.feed import QUARTER_SESSIONS, Feed
 from rollotape.producers.frames import Message
 from rollotape.producers.simulator import Market
 
@@ -50,16 +49,13 @@ async def run(
     speed: float,
     sessions: int,
     after: datetime | None = None,
-    finder: Finder | None = None,
-    stocks: int = 2,
 ) -> Feed:
-    market = Market(calendars.sessions(), stocks=STOCKS[:stocks], funds=())
+    market = Market(calendars.sessions(), stocks=STOCKS[:2], funds=())
     feed = Feed(
         market,
         world.send,
         partitions=4,
         speed=speed,
-        finder=finder,
         now=lambda: world.now,
         sleep=world.sleep,
     )
@@ -73,7 +69,7 @@ async def test_three_years_of_days_and_the_last_quarter_hours_come_first_and_at_
     feed = await run(world, speed=300, sessions=2)
     days, quarters = world.rows("1d"), world.rows("15m")
     assert len(days) == 2 * 756
-    assert len(quarters) == 2 * 3 * 26
+    assert len(quarters) == 2 * QUARTER_SESSIONS * 26
     assert feed.progress.bars == len(days) + len(quarters)
     assert not world.rows("1m")
     assert max(ts for _, ts in days) == datetime(2026, 2, 27, tzinfo=UTC)
@@ -121,16 +117,6 @@ async def test_a_quarter_hour_is_what_its_minutes_were_and_is_sent_with_the_last
     assert quarter["low"] == [min(m["low"][0] for m in minutes)]
     assert quarter["close"] == minutes[-1]["close"]
     assert quarter["volume"] == [sum(m["volume"][0] for m in minutes)]
-
-
-async def test_what_a_finder_sees_is_sent_after_the_bars_it_saw() -> None:
-    world = World(OPENING, OPENING)
-    finder = Finder(calendars.sessions(), partitions=4, symbols=[s.symbol for s in STOCKS])
-    feed = await run(world, speed=300, sessions=2, finder=finder, stocks=12)
-    events = [sent for _, sent in world.sent if "event" in sent]
-    assert len(events) == feed.progress.patterns > 0
-    assert "frame" in world.sent[0][1]
-    assert all(datetime.fromisoformat(e["detected_at"]) >= OPENING - Finder.LIFETIME for e in events)
 
 
 async def test_a_day_is_sent_when_its_session_closes() -> None:

@@ -1,6 +1,7 @@
-"""What a demonstration shows: how far it is, who leads, what was found, and what to try."""
+"""What a demonstration shows: how far it is, what was found, what is forming, who leads, and what to try."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from rollotape.cli import setups
 from rollotape.cli.up import Say
-from rollotape.postgres.overview import Event, Overview
+from rollotape.postgres.overview import Overview, Range
 from rollotape.producers.feed import Progress
 
 PLAIN_EVERY_S = 5.0
@@ -83,25 +84,23 @@ class Lines:
         leaders = tuple(leader["symbol"] for leader in picture.leaders[:5])
         if leaders and leaders not in self._told:
             self._say(f"  leading: {', '.join(leaders)}")
-        newest = picture.seen.newest if picture.seen else ()
+        ranges = picture.seen.ranges if picture.seen else ()
         patterns = [p for p in picture.patterns if p["id"] not in self._told][:3]
-        events = [e for e in newest if e not in self._told][:2]
+        moved = [r for r in ranges if r not in self._told][:3]
         for pattern in reversed(patterns):
             self._say(f"  pattern  {setups.line(pattern)}")
-        for event in reversed(events):
-            self._say(f"  event    {'  '.join(words(event))}")
-        self._told = {leaders, *(p["id"] for p in picture.patterns), *newest}
+        for one in reversed(moved):
+            self._say(f"  range    {line(one)}")
+        self._told = {leaders, *(p["id"] for p in picture.patterns), *ranges}
 
 
-def board(
-    picture: Picture, hints: Sequence[str], size: tuple[int, int], seen: setups.Seen
-) -> RenderableType:
+def board(picture: Picture, hints: Sequence[str], size: tuple[int, int], seen: setups.Seen) -> RenderableType:
     """Everything at once, as much as fits the terminal."""
     width, height = size
     side_by_side = width >= WIDE
-    each, hints, with_events = _measures(height, hints, side_by_side)
+    each, hints, with_leaders = _measures(height, hints, side_by_side)
     found = setups.table(picture.patterns[:each], width, seen)
-    newest = picture.seen.newest[:each] if picture.seen else ()
+    ranges = picture.seen.ranges if picture.seen else ()
     heading = f"Newest of {picture.active:,} active patterns" if picture.active else "Patterns"
     patterns = _headed(heading, found, picture.patterns)
     leaders = _headed(
@@ -111,13 +110,13 @@ def board(
     )
     top = Text(status(picture), "bold", no_wrap=True, overflow="ellipsis")
     blocks: list[RenderableType] = [top, patterns]
-    events = _headed("Newest volume-spread events", events_table(newest), newest)
+    forming = _headed(phases(ranges), ranges_table(ranges[:each]), ranges)
     if side_by_side:
         both = Table.grid(padding=(0, 4, 0, 0))
-        both.add_row(leaders, events)
+        both.add_row(forming, leaders)
         blocks.append(both)
     else:
-        blocks += [leaders, events] if with_events else [leaders]
+        blocks += [forming, leaders] if with_leaders else [forming]
     tries = [Text(hint, "dim", no_wrap=True, overflow="ellipsis") for hint in hints]
     if picture.trouble:
         tries[-1] = Text(picture.trouble, "yellow", no_wrap=True, overflow="ellipsis")
@@ -125,7 +124,7 @@ def board(
 
 
 def _measures(height: int, hints: Sequence[str], side_by_side: bool) -> tuple[int, Sequence[str], bool]:
-    """Rows of each table, hints, and whether there is room for events below the leaders."""
+    """Rows of each table, hints, and whether there is room for leaders below the ranges."""
     for tries, blocks in ((hints, 3), ([hints[0], hints[2], hints[-1]], 3), (hints[-1:], 2)):
         stacked = 2 if side_by_side else blocks
         each = (height - 3 - len(tries)) // stacked - BLOCK_LINES
@@ -151,19 +150,30 @@ def leaders_table(leaders: Sequence[Any]) -> Table:
     return table
 
 
-def events_table(events: Sequence[Event]) -> Table:
-    table = _plain("known (UTC)", "symbol", "", "rule set", "event")
-    for event in events:
-        colour = "green" if event.direction == "bullish" else "red"
-        *plain, kind, _ = words(event)
-        table.add_row(*plain, Text(kind, colour))
+def phases(ranges: Sequence[Range]) -> str:
+    """A heading: how many ranges are in which phase."""
+    counts = Counter(one.phase for one in ranges)
+    told = ", ".join(f"{counts[phase]} in {phase}" for phase in sorted(counts))
+    return f"Ranges that are forming: {told}" if told else "Ranges that are forming"
+
+
+def ranges_table(ranges: Sequence[Range]) -> Table:
+    table = _plain("symbol", "", "side", "ph", "last", "support", "resistance")
+    for one in ranges:
+        side = Text(one.side, setups.COLOURS[one.side])
+        levels = (_level(one.support), _level(one.resistance))
+        table.add_row(one.symbol, one.timeframe, side, one.phase, one.kind or "-", *levels)
     return table
+
+
+def _level(price: float | None) -> str:
+    return "-" if price is None else f"{price:,.2f}"
 
 
 def _plain(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, setups.GAP, 0, 0))
     for head in heads:
-        right = head in ("excess", "rating")
+        right = head in ("excess", "rating", "support", "resistance")
         table.add_column(head, header_style="dim", justify="right" if right else "left", no_wrap=True)
     return table
 
@@ -184,9 +194,8 @@ def status(picture: Picture) -> str:
     )
 
 
-def words(event: Event) -> tuple[str, ...]:
-    """One event as a row of text."""
-    return (
-        f"{event.knowable_at:%m-%d %H:%M}", event.symbol, event.timeframe, event.rule_set,
-        event.kind.replace("_", " "), event.direction,
-    )  # fmt: skip
+def line(one: Range) -> str:
+    """A range as a line of a log."""
+    levels = f"{_level(one.support)} to {_level(one.resistance)}"
+    words = (f"{one.symbol:<6}", f"{one.timeframe:<3}", f"phase {one.phase}", f"{one.kind or '-':<6}")
+    return "  ".join((*words, f"{one.side:<12}", levels))

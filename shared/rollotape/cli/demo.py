@@ -28,14 +28,12 @@ from rollotape.postgres.overview import newest_days, newest_minute, overview
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.companies import STOCKS, listings
 from rollotape.producers.feed import Feed, Progress
-from rollotape.producers.finder import Finder
 from rollotape.producers.simulator import Market
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
 LOOK_EVERY_S = 1.0
 RATE_OVER_S = 10.0
-NEWEST = 10
 COMPARED_DAYS = 20
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,10 +50,10 @@ def demo(
 ) -> None:
     """Everything, with a simulated market: three years of days at once, then minutes in accelerated time.
 
-    Companies that do not exist in the eleven sectors, and the funds that they make up: SPY, QQQ and those of
-    the sectors have real names and simulated prices. An example of an outside scanner tells of breakouts and
-    pullbacks. Shows leaders, patterns and events as they come, and what to try. Ctrl-C stops everything;
-    data stay.
+    Companies that do not exist in the eleven sectors go through accumulations and distributions, half of
+    them in days and half in quarter hours; the funds that they make up (SPY, QQQ and those of the sectors)
+    have real names and simulated prices. Shows patterns, ranges and leaders as they come, and what to try.
+    Ctrl-C stops everything; data stay.
 
     Example: rollo demo --speed 1000
     """
@@ -88,18 +86,13 @@ class Show:
         pool = await open_pool(settings, service="demo", size=2)
         async with pool, Redis.from_url(found.redis_url) as redis, asyncio.TaskGroup() as tasks:
             self._say("Making a market of companies that do not exist; the first leaders take half a minute.")
-            market = Market(calendar, seed=self._seed)
+            market = await asyncio.to_thread(Market, calendar, seed=self._seed)
             await refuse_others(pool, market)
             with unavailable("postgres"):
                 await sectors.store(pool, listings())
             partitions = await arrivals.partitions(pool)
-            feed = Feed(
-                market,
-                Producer(redis, give_up_s=float("inf")).send_many,
-                partitions=partitions,
-                speed=self._speed,
-                finder=Finder(calendar, partitions=partitions, symbols=[s.symbol for s in STOCKS]),
-            )
+            send = Producer(redis, give_up_s=float("inf")).send_many
+            feed = Feed(market, send, partitions=partitions, speed=self._speed)
             after = await newest_minute(pool)
             tasks.create_task(feed.run(self._sessions, after=after))
             hints = invitation(found)
@@ -117,8 +110,9 @@ async def refuse_others(pool: asyncpg.Pool, market: Market) -> None:
     stored = await newest_days(pool, MARKET, COMPARED_DAYS)
     if stored is None:
         return
-    until = stored[0].ts + timedelta(days=2) if stored else _NEVER
-    made = await asyncio.to_thread(market.days, 0, market.closed_before(until))
+    since, until = (stored[-1].ts, stored[0].ts + timedelta(days=2)) if stored else (_NEVER, _NEVER)
+    sessions = market.closed_before(since), market.closed_before(until)
+    made = await asyncio.to_thread(market.days, *sessions)
     closes = set(zip(made.symbol, made.ts, made.close, strict=True))
     if not stored or any((MARKET, f"{d.ts:%Y-%m-%dT%H:%M:%SZ}", d.close) not in closes for d in stored):
         raise Refused(
@@ -134,7 +128,7 @@ async def watch(pool: asyncpg.Pool, url: str, progress: Progress, view: View) ->
     while True:
         picture.trouble = ""
         try:
-            picture.seen = await overview(pool, newest=NEWEST)
+            picture.seen = await overview(pool)
             counts.append((time.monotonic(), picture.seen.bars))
             (start, before), (end, after) = counts[0], counts[-1]
             picture.bars_per_second = (after - before) / (end - start) if end > start else 0.0
@@ -160,13 +154,13 @@ def invitation(found: stack.Stack) -> list[str]:
     """What to try, ready to be pasted."""
     url, symbol = found.gateway_url, STOCKS[0].symbol
     return [
-        "All of it is simulated: companies, prices (of SPY and the funds, too), a scanner.",
+        "All of it is simulated: companies and prices (of SPY and the funds, too).",
         "Try, in another terminal:",
         f"  {_rollo()} scan --watch",
         f"  curl '{url}/api/analytics/rs/leaders'",
         f"  curl '{url}/api/patterns/scan?sort_by=detected_at&per_page=5'",
         f"  curl -N '{url}/api/patterns/stream'",
-        f"  curl '{url}/api/symbols/{symbol}/vsa?timeframe=1d&rule_set=all&sort=desc&limit=5'",
+        f"  curl '{url}/api/markers?symbol={symbol}&timeframe=1d'",
         f"Ctrl-C here stops everything; the data stay. Every route: {url}/docs",
     ]
 

@@ -12,22 +12,25 @@ from rollotape.postgres.sql import queries
 _SQL = queries("overview")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Range(NamedTuple):
+    """One that is open."""
+
     symbol: str
     timeframe: str
-    rule_set: str
-    kind: str
-    direction: str
-    event_ts: datetime
-    knowable_at: datetime
+    side: str
+    phase: str
+    support: float | None
+    resistance: float | None
+    kind: str | None
+    """What was marked in it last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
     bars: int
     events: int
-    newest: tuple[Event, ...]
+    ranges: tuple[Range, ...]
+    """The one that moved last first."""
 
 
 class Day(NamedTuple):
@@ -48,17 +51,17 @@ async def newest_days(pool: asyncpg.Pool, symbol: str, count: int) -> list[Day] 
     return [Day(**row) for row in rows]
 
 
-async def overview(pool: asyncpg.Pool, *, newest: int = 10) -> Overview:
-    """Counts and the newest events, newest first.
+async def overview(pool: asyncpg.Pool) -> Overview:
+    """Counts of volume-spread events and bars, and every open range.
 
     Raises:
         Unavailable: PostgreSQL cannot be reached.
     """
     with unavailable("postgres"):
         totals = await pool.fetchrow(_SQL["totals"])
-        rows = await pool.fetch(_SQL["newest_events"], newest)
+        rows = await pool.fetch(_SQL["open_ranges"])
     assert totals
-    return Overview(totals["bars"], totals["events"], tuple(Event(**row) for row in rows))
+    return Overview(totals["bars"], totals["events"], tuple(Range(*row) for row in rows))
 
 
 async def newest_minute(pool: asyncpg.Pool) -> datetime | None:

@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from rollotape.producers.finder import Finder
 from rollotape.producers.frames import Bars, Framer, Message
 from rollotape.producers.simulator import Market
 
 HISTORY_SESSIONS = 756
 """Three years of days."""
-QUARTER_SESSIONS = 3
-"""Of quarter hours before the first minute, so that a scan of them does not begin with nothing."""
-LONGER, LONGER_MINUTES = "15m", 15
+QUARTER_SESSIONS = 10
+"""Of quarter hours before the first minute, so that ranges of them are open when it comes."""
 
 Send = Callable[[Sequence[Message]], Awaitable[object]]
 
@@ -27,8 +25,6 @@ class Progress:
     """What has been sent, for those who watch."""
 
     bars: int = 0
-    patterns: int = 0
-    """Events about them."""
     until: datetime | None = None
     """Simulated time: everything up to here has been sent."""
     live: bool = False
@@ -36,7 +32,7 @@ class Progress:
 
 
 class Feed:
-    """One producer of a market and of what a finder sees in it.
+    """One producer of a market.
 
     `now` and `sleep` are the world's, or a test's.
     """
@@ -48,7 +44,6 @@ class Feed:
         *,
         partitions: int,
         speed: float = 300.0,
-        finder: Finder | None = None,
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -57,11 +52,8 @@ class Feed:
         self._send = send
         self._framer = Framer(partitions)
         self._speed = speed
-        self._finder = finder
         self._now = now
         self._sleep = sleep
-        self._minutes: list[Bars] = []
-        """Of the quarter hour that is not over."""
 
     async def run(self, sessions_back: int, *, after: datetime | None = None) -> None:
         """Send the past up to some sessions ago, from there on minute after minute, for ever.
@@ -73,12 +65,14 @@ class Feed:
         session = max(0, closed - sessions_back)
         await self._past(session)
         while True:
+            quarters = dict(await asyncio.to_thread(self._market.quarters, session))
             for over, bars in await asyncio.to_thread(self._market.minutes, session):
                 if after is None or over > after:
                     await self._pace(over)
                     await self._publish(bars)
                     self.progress.until = over
-                await self._lengthen(over, bars)
+                if over in quarters:
+                    await self._publish(quarters[over])
             await self._publish(self._market.days(session, session + 1))
             session += 1
 
@@ -86,14 +80,8 @@ class Feed:
         days = await asyncio.to_thread(self._market.days, session - HISTORY_SESSIONS, session)
         await self._publish(days)
         for before in range(max(0, session - QUARTER_SESSIONS), session):
-            for over, bars in await asyncio.to_thread(self._market.minutes, before):
-                await self._lengthen(over, bars)
-
-    async def _lengthen(self, over: datetime, bars: Bars) -> None:
-        self._minutes.append(bars)
-        if over.minute % LONGER_MINUTES == 0:
-            await self._publish(Bars.joined(LONGER, self._minutes))
-            self._minutes = []
+            quarters = await asyncio.to_thread(self._market.quarters, before)
+            await self._publish(*(bars for _, bars in quarters))
 
     async def _pace(self, over: datetime) -> None:
         """Return when a minute that is over at that time may be sent: a finished bar has no future."""
@@ -101,14 +89,7 @@ class Feed:
         self.progress.live = ahead_s > -60
         await self._sleep(max(60 / self._speed, ahead_s))
 
-    async def _publish(self, bars: Bars) -> None:
-        await self._send([*self._framer.add(bars), *self._framer.flush()])
-        self.progress.bars += len(bars)
-        if self._finder:
-            found = await asyncio.to_thread(self._finder.look, bars, self._now() - Finder.LIFETIME)
-            if found:
-                await self._send(found)
-            self.progress.patterns += len(found)
-
-
-assert timedelta(minutes=LONGER_MINUTES) < timedelta(hours=1)  # else `over.minute` would not tell
+    async def _publish(self, *parts: Bars) -> None:
+        full = [message for bars in parts for message in self._framer.add(bars)]
+        await self._send([*full, *self._framer.flush()])
+        self.progress.bars += sum(map(len, parts))

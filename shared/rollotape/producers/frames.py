@@ -1,7 +1,6 @@
 """Bars packed into frames: up to 1,000 bars of one partition and timeframe in one stream entry."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -45,22 +44,6 @@ class Bars:
     def only(self, chosen: list[bool]) -> "Bars":
         columns = (list(compress(getattr(self, name), chosen)) for name in _COLUMNS)
         return Bars(self.timeframe, *columns)
-
-    @classmethod
-    def joined(cls, timeframe: str, parts: "Sequence[Bars]") -> "Bars":
-        """One longer bar of each symbol from bars that follow one another; all parts have the same rows."""
-        first, last = parts[0], parts[-1]
-        return cls(
-            timeframe,
-            symbol=first.symbol,
-            ts=first.ts,
-            open=first.open,
-            high=[max(prices) for prices in zip(*(p.high for p in parts), strict=True)],
-            low=[min(prices) for prices in zip(*(p.low for p in parts), strict=True)],
-            close=last.close,
-            volume=[math.fsum(shares) for shares in zip(*(p.volume for p in parts), strict=True)],
-            revision=first.revision,
-        )
 
 
 class Framer:

@@ -53,6 +53,11 @@ class Chapter:
     variant: str = ""
 
 
+def variants(kinds: Sequence[str] = KINDS) -> list[str]:
+    """Those among these kinds, each as often as it comes."""
+    return [variant for variant in VARIANTS if variant in kinds for _ in range(SHARES[variant])]
+
+
 class Market:
     """Symbols SIM001, SIM002, ...; each follows from (seed, its number, what is wanted) and nothing else."""
 
@@ -69,7 +74,7 @@ class Market:
         self.symbols = [f"SIM{number:03d}" for number in range(1, symbols + 1)]
         self.timeframe = timeframe
         self._difficulty = difficulty
-        self._variants = [v for v in VARIANTS if v in kinds for _ in range(SHARES[v])]
+        self._variants = variants(kinds)
         self._event_free = [kind for kind in EVENT_FREE if kind in kinds]
         if not self._variants and not self._event_free:
             raise ValueError(f"no kinds of series in {kinds}: there are {', '.join(KINDS)}")
@@ -86,7 +91,7 @@ class Market:
         character = self._character(chance)
         kind = self._kind(number)
         chapters = Story(self.seed, symbol, kind, self._variants, self._difficulty, character).chapters(count)
-        return _composed(symbol, self.timeframe, kind, ts, chapters, character, turned_over)
+        return composed(symbol, self.timeframe, kind, ts, chapters, character, turned_over=turned_over)
 
     def _kind(self, number: int) -> str:
         has_both = self._variants and self._event_free
@@ -111,17 +116,20 @@ class Story:
 
     def __init__(
         self,
-        seed: int,
+        seed: int | str,
         symbol: str,
         kind: str,
         variants: Sequence[str],
         difficulty: Difficulty,
         of: Character,
+        *,
+        far: float = FAR,
     ) -> None:
         self._seed, self._symbol, self._kind = seed, symbol, kind
         self._variants = variants
         self._difficulty = difficulty
         self._of = of
+        self._far = far
 
     def chapters(self, count: int) -> list[Chapter]:
         chance = Chance(self._seed, self._symbol, "noise")
@@ -145,7 +153,7 @@ class Story:
         side = -last_side or (1 if chance.happens(0.5) else -1)
         if chance.happens(0.2):
             side = -side
-        if abs(away) > FAR:  # the trend before it leads home, and where it fails, further there
+        if abs(away) > self._far:  # the trend before it leads home, and where it fails, further there
             side = 1 if away > 0 else -1
         variant = chance.one_of(self._variants)
         plan = schematic(chance, self._difficulty, variant)
@@ -165,24 +173,25 @@ class Story:
         else:
             path = plain.trend(chance, part, up=True)
             side = 1 if chance.happens(0.5) else -1
-            if abs(away) > FAR:
+            if abs(away) > self._far:
                 side = 1 if away < 0 else -1
         if self._kind == "news":
             path = plain.with_news(chance, part, path)
         return Chapter(draw(path, part), side)
 
 
-def _composed(
+def composed(
     symbol: str,
     timeframe: str,
     kind: str,
     ts: Times,
     chapters: Sequence[Chapter],
     of: Character,
-    turned: bool,
+    *,
+    turned_over: bool = False,
 ) -> Series:
     """Chapters end to end, as prices in cents and volumes in whole shares."""
-    if turned:
+    if turned_over:
         chapters = [replace(chapter, side=-chapter.side) for chapter in chapters]
     columns: dict[str, list[Floats]] = {name: [] for name in ("open", "high", "low", "close", "volume")}
     labels: list[Label] = []

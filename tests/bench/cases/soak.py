@@ -1,7 +1,7 @@
 """A whole stack with the demo's feed at 1,000 bars a second, while others keep its Redis busy.
 
-Everything is as `rollo demo` has it: each service once, the same market, the same scanner, a screen that asks
-the gateway once a second. In the end nothing may wait, nothing may be missing and nothing may differ. For how
+Everything is as `rollo demo` has it: each service once, the same market, a screen that asks the gateway
+once a second. In the end nothing may wait, nothing may be missing and nothing may differ. For how
 long is ROLLO_SOAK_S, in seconds.
 """
 
@@ -25,9 +25,8 @@ from rollotape import calendars
 from rollotape import verify as engine
 from rollotape.postgres import sectors
 from rollotape.postgres.pool import open_pool
-from rollotape.producers.companies import STOCKS, listings
+from rollotape.producers.companies import listings
 from rollotape.producers.feed import Feed
-from rollotape.producers.finder import Finder
 from rollotape.producers.simulator import Market
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
@@ -135,14 +134,12 @@ async def _feed(redis: "Redis", gate: Gate, seconds: float) -> tuple[Feed, int]:
     """The demo's, and how many sessions before now it begins so that it does not arrive at the present."""
     calendar = await asyncio.to_thread(calendars.sessions)
     market = Market(calendar)
-    finder = Finder(calendar, partitions=PARTITIONS, symbols=[s.symbol for s in STOCKS])
     speed = 60 * BARS / len(market.symbols)
     feed = Feed(
         market,
         Producer(redis).send_many,
         partitions=PARTITIONS,
         speed=speed,
-        finder=finder,
         sleep=gate.sleep,
     )
     # Operations may begin and end late on a busy machine.
