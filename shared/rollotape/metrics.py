@@ -124,6 +124,14 @@ STRENGTH_ROWS = Counter(
     ("change",),
 )
 
+# ---- cache-builder: how far rollups are behind trades
+ROLLUPS_DAYS = Counter("rollo_rollups_days_total", "Days of trades added up, each time counted")
+ROLLUPS_BACKLOG = Gauge("rollo_rollups_backlog_days", "Days whose rollups are due")
+ROLLUPS_OLDEST = Gauge(
+    "rollo_rollups_oldest_mark_seconds",
+    "How long the oldest change has been waiting for new answers; 0: none",
+)
+
 # ---- watchdog
 WATCHDOG_ENDED = Counter(
     "rollo_watchdog_ended_transactions_total", "Transactions of our workers ended because they took too long"
@@ -165,11 +173,15 @@ ANSWERS = Counter(
     ("dataset", "source"),
 )
 ANSWERS_SECONDS = Histogram(
-    "rollo_answers_compute_seconds", "Duration of one computation from PostgreSQL", ("dataset",), buckets=SECONDS
+    "rollo_answers_compute_seconds",
+    "Duration of one computation from PostgreSQL",
+    ("dataset",),
+    buckets=SECONDS,
 )
 ANSWERS_HELD = Gauge("rollo_answers_held_bytes", "Bytes of answers kept in memory", ("dataset",))
 ANSWERS_SUSPICIOUS = Counter(
-    "rollo_answers_suspicious_total", "Answers with a figure that is hard to believe; the log has the question"
+    "rollo_answers_suspicious_total",
+    "Answers with a figure that is hard to believe; the log has the question",
 )
 ANSWERS_WARMED = Counter(
     "rollo_answers_warmed_total",

@@ -8,13 +8,14 @@ import asyncpg
 
 from rollotape.domain.wyckoff.rules import CURRENT, Rules
 from rollotape.postgres.sql import queries
-from rollotape.verification import Difference, patterns, signals, strength, tape, wyckoff
+from rollotape.verification import Difference, analytics, patterns, signals, strength, tape, wyckoff
 
 Progress = Callable[[int, int], None]
 """Called with (symbols checked, symbols in all)."""
 
 DATES_OF_A_SAMPLE = 5
-"""When only some symbols are asked for, strength is checked on so many dates: a rank needs all symbols."""
+"""When only some symbols are asked for, strength and rollups are checked on so many dates: a rank needs all
+symbols, and so does a rollup."""
 
 
 @dataclass(slots=True)
@@ -31,6 +32,9 @@ class Report:
     dates_checked: int = 0
     dates_pending: int = 0
     """Dates whose scores are due; they were not compared."""
+    rollups_checked: int = 0
+    days_pending: int = 0
+    """Days whose rollups are due; they and their months were not compared."""
     differences: list[Difference] = field(default_factory=list)
     pending: int = 0
     """Commits that have not been said yet; no difference, only not yet told."""
@@ -78,7 +82,9 @@ async def verify(
                 report.patterns_checked += len(stored)
             report.symbols_checked += 1
             progress(report.symbols_checked, len(names))
-        await _check_strength(connection, report, None if symbols is None else DATES_OF_A_SAMPLE, progress)
+        dates = None if symbols is None else DATES_OF_A_SAMPLE
+        await _check_strength(connection, report, dates, progress)
+        await _check_rollups(connection, report, dates, progress)
     return report
 
 
@@ -95,4 +101,10 @@ async def _check_strength(connection: Any, report: Report, dates: int | None, pr
     found = await strength.check(connection, dates=dates, progress=progress)
     report.scores_checked, report.dates_checked = found.scores_checked, found.dates_checked
     report.dates_pending = found.dates_pending
+    report.differences += found.differences
+
+
+async def _check_rollups(connection: Any, report: Report, days: int | None, progress: Progress) -> None:
+    found = await analytics.check(connection, days=days, progress=progress)
+    report.rollups_checked, report.days_pending = found.rows_checked, found.days_pending
     report.differences += found.differences

@@ -81,7 +81,7 @@ def headlines(
 
 def agree(found: Sequence[Trade]) -> None:
     rolled, ordered = roll(found), plain.in_order(found)
-    assert kinds(rolled) == plain.days(DAY, ordered)
+    assert kinds(rolled) == plain.kinds_of(DAY, ordered)
     assert headlines("day", rolled.headings, rolled.last) == plain.headlines("day", DAY, ordered)
 
 

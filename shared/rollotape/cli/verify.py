@@ -73,6 +73,8 @@ def _in_words(report: engine.Report) -> str:
         lines.append(f"{report.keys_unread:,} symbols and timeframes are still being read for Wyckoff")
     if report.dates_pending:
         lines.append(f"{report.dates_pending:,} dates are waiting for their scores")
+    if report.days_pending:
+        lines.append(f"{report.days_pending:,} days are waiting for their rollups")
     if report.pending:
         lines.append(f"{report.pending:,} commits have not been told to others yet")
     return "\n".join(lines)

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact
-from itertools import compress, pairwise, product
+from itertools import accumulate, compress, pairwise, product, repeat
 from math import fsum
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -28,6 +29,8 @@ ALL = "all"
 _EXACT = Context(prec=10_000, traps=[Inexact])
 _SMALL, _FEW = 2**62, 2**19
 """Sums of R of so few trades, if below this, and of the products of its parts fit 64 bits."""
+_ROWS = 2**16
+"""Groupings of a small day are worked out together until they have so many rows."""
 _PART_BITS = 21
 assert _SMALL >= _FEW * 2 * 2 ** (2 * _PART_BITS)
 
@@ -116,13 +119,13 @@ _SUMS = 7
 _TOTAL = Measures._fields.index("r_sum")
 
 
-def units(r: Decimal) -> int:
-    """R as a whole number of 1e-12; it must have no more decimals than that."""
-    return int(_EXACT.to_integral_exact(_EXACT.scaleb(r, PLACES)))
+def units(r: Decimal, places: int = PLACES) -> int:
+    """R as a whole number of 1e-12, and its square with twice the places; it must have no more decimals."""
+    return int(_EXACT.to_integral_exact(_EXACT.scaleb(r, places)))
 
 
 def decimal(number: int, places: int = PLACES) -> Decimal:
-    """The other way round, with every digit; of squares with twice the places."""
+    """The other way round, with every digit."""
     return _EXACT.scaleb(Decimal(number), -places)
 
 
@@ -133,18 +136,19 @@ def roll(trades: Iterable[Trade]) -> Rolled:
 
 def roll_ordered(trades: Sequence[Trade]) -> Rolled:
     """Trades of one day by exit instant, then id."""
-    if not trades:
-        return Rolled({}, {}, {})
-    day = _Day(trades)
+    kinds: dict[Kind, Measures] = {}
     headings: dict[Heading, Measures] = {}
     last: dict[Heading, tuple[int, ...]] = {}
-    for heading, name, given in _HEADINGS:
-        for alike, measures, latest in day.groups(name + given, known=given):
-            key = _heading(heading, dict(zip(name + given, alike, strict=True)))
-            headings[key] = measures
-            if key.test == ALL:
-                last[key] = latest
-    kinds = {Kind._make(alike): measures for alike, measures, _ in day.groups(Kind._fields)}
+    day = _Day(trades) if trades else None
+    for grouping, groups in day.groups() if day else ():
+        keys = grouping.keys(trades, groups)
+        if grouping.heading is None:
+            kinds |= zip(map(Kind._make, keys), (group.measures for group in groups), strict=True)
+            continue
+        named = [Heading._make(key) for key in keys]
+        headings |= zip(named, (group.measures for group in groups), strict=True)
+        if "test_confirmed" not in grouping.columns:
+            last |= zip(named, (group.last for group in groups), strict=True)
     return Rolled(kinds, headings, last)
 
 
@@ -175,115 +179,145 @@ def join_days(days: Iterable[Mapping[Heading, Measures]]) -> dict[Heading, Measu
     return {heading: join(parts) for heading, parts in found.items()}
 
 
-def _headings() -> Iterator[tuple[Name, tuple[str, ...], tuple[str, ...]]]:
-    """Heading, the column of its name, and which of the other columns are given a value."""
-    columns = ("phase", "timeframe", "origin", "test_confirmed")
-    names: dict[Name, tuple[str, ...]] = {"all": (), "type": ("pattern_type",), "sector": ("sector",)}
+class _Group(NamedTuple):
+    first: int
+    """One of its trades, for what all of them have in common."""
+    measures: Measures
+    last: tuple[int, ...]
+
+
+class _Grouping(NamedTuple):
+    """Trades alike in these columns are a group."""
+
+    heading: Name | None
+    """None: they are of one kind."""
+    name: str | None
+    columns: tuple[str, ...]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Trades that have no value in one of these are in no group."""
+        return () if self.heading is None else self.columns[self.name is not None :]
+
+    def keys(self, trades: Sequence[Trade], groups: Sequence[_Group]) -> Iterator[tuple[Any, ...]]:
+        """A Kind or a Heading of each group."""
+        alike = {column: [_AT[column](trades[group.first]) for group in groups] for column in self.columns}
+        if self.heading is None:
+            return zip(*alike.values(), strict=True)
+        names = alike[self.name] if self.name else repeat(None, len(groups))
+        rest = [alike.get(column) or repeat(ALL, len(groups)) for column in _GIVEN[:-1]]
+        tests = [_TESTS[value] for value in alike.get("test_confirmed") or repeat(None, len(groups))]
+        return zip(repeat(self.heading, len(groups)), names, *rest, tests, strict=True)
+
+
+_AT = {column: itemgetter(Trade._fields.index(column)) for column in Kind._fields}
+_GIVEN = ("phase", "timeframe", "origin", "test_confirmed")
+_TESTS = {None: ALL, True: "yes", False: "no"}
+
+
+def _groupings() -> Iterator[_Grouping]:
+    yield _Grouping(None, None, Kind._fields)
+    names: dict[Name, str | None] = {"all": None, "type": "pattern_type", "sector": "sector"}
     for heading, name in names.items():
-        for given in product((False, True), repeat=len(columns)):
+        for given in product((False, True), repeat=len(_GIVEN)):
             if heading != "sector" or not given[0]:
-                yield heading, name, tuple(compress(columns, given))
+                yield _Grouping(heading, name, (*([name] if name else []), *compress(_GIVEN, given)))
 
 
-_HEADINGS = tuple(_headings())
-
-
-def _heading(heading: Name, alike: Mapping[str, Any]) -> Heading:
-    test = alike.get("test_confirmed")
-    return Heading(
-        heading=heading,
-        name=alike.get("pattern_type", alike.get("sector")),
-        phase=alike.get("phase", ALL),
-        timeframe=alike.get("timeframe", ALL),
-        origin=alike.get("origin", ALL),
-        test="all" if test is None else "yes" if test else "no",
-    )
+_GROUPINGS = tuple(_groupings())
 
 
 class _Day:
     """The trades of a day as columns, in their order."""
 
     def __init__(self, trades: Sequence[Trade]) -> None:
-        self._columns = dict(zip(Trade._fields, zip(*trades, strict=True), strict=True))
-        self._codes = {name: _coded(self._columns[name]) for name in Kind._fields}
-        self._sessions = _coded(self._columns["sessions"])
-        self._exits = np.array(self._columns["exit_us"], np.int64)
-        self._r = _numbers([units(r) for r in self._columns["r"]])
+        self._at_once = min(max(_ROWS // len(trades), 1), len(_GROUPINGS))
+        columns = dict(zip(Trade._fields, zip(*trades, strict=True), strict=True))
+        self._codes = {name: _coded(columns[name]) for name in Kind._fields}
+        self._sessions = _coded(columns["sessions"])
+        self._exits = np.array(columns["exit_us"], np.int64)
+        self._r = _numbers([units(r) for r in columns["r"]], self._at_once)
         squares = _squares(self._r)
         self._weights = list(squares)
         won, lost = self._r > BREAKEVEN, self._r < -BREAKEVEN
-        self._sums = np.stack(
-            [
-                np.ones_like(self._r), *(flag.astype(np.int64).astype(self._r.dtype) for flag in (won, lost)),
-                self._r, self._r * won, self._r * lost, *squares.values(),
-            ]
-        )  # fmt: skip
+        counts = [
+            np.ones_like(self._r),
+            *(flag.astype(np.int64).astype(self._r.dtype) for flag in (won, lost)),
+        ]
+        self._sums = np.stack([*counts, self._r, self._r * won, self._r * lost, *squares.values()])
 
-    def groups(
-        self, names: Sequence[str], known: Sequence[str] = ()
-    ) -> Iterator[tuple[tuple[Any, ...], Measures, tuple[int, ...]]]:
-        """Trades alike in these columns: what they are alike in, their measures, R of the last of them.
+    def groups(self) -> Iterator[tuple[_Grouping, list[_Group]]]:
+        """Some groupings at a time: of a few trades a step costs no less than of many."""
+        for first in range(0, len(_GROUPINGS), self._at_once):
+            yield from self._some(_GROUPINGS[first : first + self._at_once])
 
-        Those that have no value in one of the `known` columns are in no group.
-        """
-        order, starts = self._grouped(names, known)
-        if not len(order):
-            return
-        ends = np.append(starts[1:], len(order))
-        alike = zip(*(_taken(self._columns[name], order[starts]) for name in names), strict=True)
-        earned = self._r[order]
-        found = zip(
-            alike if names else [()],
-            self._added(order, starts),
-            _levels(earned, starts, ends),
-            self._held(order, starts, ends),
-            self._exits[order[ends - 1]].tolist(),
-            [
-                tuple(earned[max(start, end - LAST) : end].tolist())
-                for start, end in zip(starts, ends, strict=True)
-            ],
-            strict=True,
-        )
-        for values, sums, levels, held, exit_us, last in found:
-            yield values, Measures._make([*sums, *levels, *held, exit_us]), last
+    def _some(self, groupings: Sequence[_Grouping]) -> Iterator[tuple[_Grouping, list[_Group]]]:
+        coded = [self._coded(grouping) for grouping in groupings]
+        borders = list(accumulate((size for _, _, size in coded), initial=0))
+        which = np.concatenate([trades for trades, _, _ in coded])
+        code = np.concatenate([codes + border for (_, codes, _), border in zip(coded, borders, strict=False)])
+        # Numbers of 16 bits are sorted by counting, several times faster. Trades of a group keep their order.
+        order = np.argsort(code.astype(np.uint16) if borders[-1] <= 2**16 else code, kind="stable")
+        which, code = which[order], code[order]
+        starts = np.flatnonzero(np.append(True, code[1:] != code[:-1])[: len(code)])
+        groups = self._measured(which, starts, np.append(starts[1:], len(which))) if len(which) else []
+        cuts = np.searchsorted(code[starts], borders).tolist()
+        for grouping, (begin, end) in zip(groupings, pairwise(cuts), strict=True):
+            yield grouping, groups[begin:end]
 
-    def _grouped(self, names: Sequence[str], known: Sequence[str]) -> tuple[Codes, Codes]:
-        """Trades group by group, within each in their order, and where each group starts."""
+    def _coded(self, grouping: _Grouping) -> tuple[Codes, Codes, int]:
+        """Which trades are in a group, a number for the group of each, and how many numbers there are."""
         code, size = np.zeros(len(self._r), np.int64), 1
-        for name in names:
-            codes, values = self._codes[name]
+        kept = np.ones(len(self._r), np.bool_)
+        for column in grouping.columns:
+            codes, values = self._codes[column]
             code, size = code * len(values) + codes, size * len(values)
-        kept = np.ones(len(code), np.bool_)
-        for name in known:
-            codes, values = self._codes[name]
-            if None in values:
+            if column in grouping.known and None in values:
                 kept &= codes != values.index(None)
         which = np.flatnonzero(kept)
-        code = code[which]
-        # Numbers of 16 bits are sorted by counting, several times faster.
-        order = np.argsort(code.astype(np.uint16) if size <= 2**16 else code, kind="stable")
-        code = code[order]
-        return which[order], np.flatnonzero(np.append(True, code[1:] != code[:-1])[: len(code)])
+        return which, code[which], size
 
-    def _added(self, order: Codes, starts: Codes) -> Iterator[tuple[int, ...]]:
+    def _measured(self, which: Codes, starts: Codes, ends: Codes) -> list[_Group]:
+        earned = self._r[which]
+        found = zip(
+            which[starts].tolist(),
+            self._added(which, starts),
+            _levels(earned, starts, ends),
+            self._held(which, starts, ends),
+            self._exits[which[ends - 1]].tolist(),
+            _last(earned, starts, ends),
+            strict=True,
+        )
+        return [
+            _Group(first, Measures._make((*sums, *levels, *held, exit_us)), last)
+            for first, sums, levels, held, exit_us, last in found
+        ]
+
+    def _added(self, which: Codes, starts: Codes) -> Iterator[tuple[int, ...]]:
         """Trades, wins, losses and the four sums of each group."""
-        sums = np.add.reduceat(self._sums[:, order], starts, axis=1)
+        sums = np.add.reduceat(self._sums[:, which], starts, axis=1)
         plain, parts = sums[: _SUMS - 1].tolist(), sums[_SUMS - 1 :].astype(object)
         squares = (parts << np.array(self._weights, object)[:, None]).sum(axis=0).tolist()
         return zip(*plain, squares, strict=True)
 
-    def _held(self, order: Codes, starts: Codes, ends: Codes) -> Iterator[tuple[tuple[int, ...], ...]]:
+    def _held(self, which: Codes, starts: Codes, ends: Codes) -> Iterator[tuple[tuple[int, ...], ...]]:
         """Of each group every number of sessions, ascending, and of how many trades it is."""
         codes, values = self._sessions
         ascending = sorted(values)
         rank = np.array([ascending.index(value) for value in values])
         group = np.repeat(np.arange(len(starts)), ends - starts)
-        found, counts = np.unique(group * len(values) + rank[codes[order]], return_counts=True)
+        found, counts = np.unique(group * len(values) + rank[codes[which]], return_counts=True)
         borders = np.searchsorted(found, np.arange(len(starts) + 1) * len(values)).tolist()
         sessions = [ascending[i] for i in (found % len(values)).tolist()]
         trades = counts.tolist()
         for first, end in pairwise(borders):
             yield tuple(sessions[first:end]), tuple(trades[first:end])
+
+
+def _last(earned: Numbers, starts: Codes, ends: Codes) -> Iterator[tuple[int, ...]]:
+    whole = earned.tolist()
+    for start, end in zip(np.maximum(starts, ends - LAST).tolist(), ends.tolist(), strict=True):
+        yield tuple(whole[start:end])
 
 
 def _levels(earned: Numbers, starts: Codes, ends: Codes) -> Iterator[tuple[int, ...]]:
@@ -306,12 +340,9 @@ def _coded(column: Sequence[Any]) -> tuple[Codes, list[Any]]:
     return np.fromiter((values[value] for value in column), np.int64, len(column)), list(values)
 
 
-def _taken(column: Sequence[Any], which: Codes) -> list[Any]:
-    return [column[i] for i in which.tolist()]
-
-
-def _numbers(whole: Sequence[int]) -> Numbers:
-    if len(whole) <= _FEW and fsum(map(abs, whole)) < _SMALL:
+def _numbers(whole: Sequence[int], times: int) -> Numbers:
+    """So that even sums over so many groupings fit."""
+    if len(whole) <= _FEW and fsum(map(abs, whole)) < _SMALL // times:
         return np.array(whole, np.int64)
     return np.array(whole, object)
 

@@ -10,7 +10,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -292,7 +292,9 @@ async def content(connection: "Connection") -> list[str]:
     """Tables that have rows which no new installation has."""
     tables = await connection.fetch(queries("backup")["tables"], [*NOT_KEPT, *OWN])
     return [
-        name for name, *_ in tables if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {_q(name)})")  # noqa: S608
+        name
+        for name, *_ in tables
+        if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {_q(name)})")  # noqa: S608
     ]
 
 
@@ -355,9 +357,12 @@ async def load(
             tables = await _in_order(connection, manifest)
             for name in tables:  # what triggers note of rows is in the backup itself
                 await connection.execute(f"ALTER TABLE {_q(name)} DISABLE TRIGGER USER")
+            # The marks are in the backup like everything else: triggers would set others beside them.
+            await _triggers(connection, tables, "DISABLE")
             await connection.execute(f"TRUNCATE {', '.join(map(_q, tables))}")
             for name in tables:
                 await _load_table(connection, archive, name, manifest.tables[name], progress)
+            await _triggers(connection, tables, "ENABLE")
             for name in tables:
                 await connection.execute(f"ALTER TABLE {_q(name)} ENABLE TRIGGER USER")
             for name, last in manifest.sequences.items():
@@ -365,6 +370,11 @@ async def load(
             epoch: str = await connection.fetchval(sql["new_epoch"])
         await connection.execute("ANALYZE")
     return epoch
+
+
+async def _triggers(connection: "Connection", tables: Sequence[str], do: str) -> None:
+    for name in tables:
+        await connection.execute(f"ALTER TABLE {_q(name)} {do} TRIGGER USER")
 
 
 async def empty(connection: "Connection") -> None:

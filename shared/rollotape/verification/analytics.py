@@ -1,18 +1,26 @@
 """Rollups added up once more: in decimals, one trade after the other, days and months from the trades."""
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from decimal import Context, Decimal
-from itertools import product
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import cache
+from itertools import groupby, product
+from random import Random
 from typing import Any
 
+from rollotape import calendars
 from rollotape.domain.rollups import LAST, Trade
+from rollotape.postgres.sql import queries
+from rollotape.verification import Difference
 
 _EXACT = Context(prec=1_000)
 _BREAKEVEN = Decimal("1e-9")
 _ZERO = Decimal(0)
+_TWELVE = Decimal("1e-12")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Key = tuple[Any, ...]
 Row = tuple[Any, ...]
@@ -80,7 +88,158 @@ def headings(trade: Trade) -> Iterator[Key]:
         yield "sector", trade.sector, "all", *others
 
 
-def days(day: date, trades: Iterable[Trade]) -> dict[Key, Row]:
+Days = date | int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was compared, and what was found."""
+
+    rows_checked: int = 0
+    days_checked: int = 0
+    days_pending: int = 0
+    """Days that are due in this very snapshot; they and their months were not compared."""
+    differences: list[Difference] = field(default_factory=list)
+
+
+async def check(connection: Any, *, days: int | None = None, progress: Callable[[int, int], None]) -> Outcome:
+    """Compare all rows, or those of so many days.
+
+    The connection is inside a snapshot and has raw times: days are integers.
+    """
+    found, sql = Outcome(), queries("verify_analytics")
+    due = {day for [day] in await connection.fetch(sql["due"])}
+    chosen = [day for [day] in await connection.fetch(sql["days"])]
+    whole = days is None or len(chosen) <= days
+    if not whole:
+        chosen = sorted(Random().sample(chosen, days or 0))
+    done = 0
+    for month, of_month in groupby(chosen, _month):
+        total: dict[Key, Sum] = {}
+        pending = False
+        for day in of_month:
+            trades = await _trades(connection, day, found)
+            pending = pending or day in due
+            if day in due:
+                found.days_pending += 1
+            else:
+                found.days_checked += 1
+                await _compare(connection, day, trades, found)
+            add(total, "month", month, trades)
+            done += 1
+            progress(done, len(chosen))
+        if whole and not pending:
+            stored = await _stored(connection, "headlines", 8, month, "month")
+            _note(found, "performance_headlines", stored, _rows(total))
+    return found
+
+
+async def _compare(connection: Any, day: int, trades: Sequence[Trade], found: Outcome) -> None:
+    _note(found, "performance_days", await _stored(connection, "kinds", 8, day), kinds_of(day, trades))
+    stored = await _stored(connection, "headlines", 8, day, "day")
+    _note(found, "performance_headlines", stored, headlines("day", day, trades))
+
+
+async def _stored(connection: Any, query: str, keys: int, *asked: Any) -> dict[Key, Row]:
+    rows = await connection.fetch(queries("verify_analytics")[query], *asked)
+    return {tuple(row[:keys]): tuple(row[keys:]) for row in rows}
+
+
+def _note(found: Outcome, table: str, stored: Mapping[Key, Row], expected: Mapping[Key, Row]) -> None:
+    found.rows_checked += len(stored)
+    for key in sorted(stored.keys() | expected.keys(), key=repr):
+        if stored.get(key) != expected.get(key):
+            where = " ".join(map(str, key))
+            found.differences.append(
+                Difference(table, where, _said(stored.get(key)), _said(expected.get(key)))
+            )
+
+
+def _said(row: Row | None) -> str:
+    return "" if row is None else " ".join(map(str, row))
+
+
+async def _trades(connection: Any, day: int, found: Outcome) -> list[Trade]:
+    """Trades that ended on a day, in their order; what is stored of each alone is compared on the way."""
+    rows = await connection.fetch(queries("verify_analytics")["trades"], _midnight(day), _midnight(day + 1))
+    trades = []
+    for row in rows:
+        trade = _trade(row)
+        for column, stored, expected in (
+            ("r", row["r"], trade.r),
+            ("sessions_held", row["sessions_held"], trade.sessions),
+        ):
+            if stored != expected:
+                found.differences.append(
+                    Difference("signals", f"{row['id']} {column}", str(stored), str(expected))
+                )
+        trades.append(trade)
+    return in_order(trades)
+
+
+def _trade(row: Mapping[str, Any]) -> Trade:
+    gained, risked = row["exit_price"] - row["entry_price"], row["entry_price"] - row["stop"]
+    return Trade(
+        id=row["id"],
+        exit_us=row["exit_date"],
+        r=_EXACT.divide(gained, risked).quantize(_TWELVE, ROUND_HALF_UP, _EXACT),
+        sessions=_sessions(_day_of(row, "exit")) - _sessions(_day_of(row, "entry")),
+        pattern_type=row["pattern_type"],
+        phase=row["phase"],
+        direction=row["direction"],
+        sector=row["sector"] if row["kind"] == "stock" else None,
+        timeframe=row["timeframe"],
+        origin=row["origin"],
+        test_confirmed=_tested(row),
+    )
+
+
+def _day_of(row: Mapping[str, Any], end: str) -> int:
+    """The session of a paper trade, the day in New York of any other."""
+    session: int | None = row[f"{end}_session"]
+    if session is not None:
+        return session
+    at = _instant(row[f"{end}_date"])
+    return at.astimezone(calendars.NEW_YORK).date().toordinal() - _EPOCH.toordinal()
+
+
+def _sessions(day: int) -> int:
+    """How many sessions there were up to a day."""
+    return bisect_right(_session_days(), day)
+
+
+@cache
+def _session_days() -> list[int]:
+    found: list[int] = calendars.sessions().days.tolist()
+    return found
+
+
+def _tested(row: Mapping[str, Any]) -> bool | None:
+    if not row["test_confirmed"] or row["confirmed_at"] is None:
+        found: bool | None = row["test_confirmed"]
+        return found
+    return bool(row["confirmed_at"] <= row["exit_date"])
+
+
+def _instant(us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def _midnight(day: int) -> int:
+    """When a day begins in New York, in microseconds since 1970."""
+    at = datetime.combine(_date(day), time(), calendars.NEW_YORK)
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _date(day: int) -> date:
+    return _EPOCH.date() + timedelta(days=day)
+
+
+def _month(day: int) -> int:
+    return (_date(day).replace(day=1) - _EPOCH.date()).days
+
+
+def kinds_of(day: Days, trades: Iterable[Trade]) -> dict[Key, Row]:
     """Rows of performance_days, from the trades of a day by exit instant, then id."""
     found: dict[Key, Sum] = {}
     for trade in trades:
@@ -88,12 +247,21 @@ def days(day: date, trades: Iterable[Trade]) -> dict[Key, Row]:
     return {key: total.row() for key, total in found.items()}
 
 
-def headlines(grain: str, period: date, trades: Iterable[Trade]) -> dict[Key, Row]:
+def headlines(grain: str, period: Days, trades: Iterable[Trade]) -> dict[Key, Row]:
     """Rows of performance_headlines, from the trades of a day or month by exit instant, then id."""
     found: dict[Key, Sum] = {}
+    add(found, grain, period, trades)
+    return _rows(found)
+
+
+def add(found: dict[Key, Sum], grain: str, period: Days, trades: Iterable[Trade]) -> None:
+    """Trades more, later than those before them."""
     for trade in trades:
         for heading in headings(trade):
             found.setdefault((grain, period, *heading), Sum()).add(trade)
+
+
+def _rows(found: Mapping[Key, Sum]) -> dict[Key, Row]:
     return {key: (*total.row(), _last(key, total)) for key, total in found.items()}
 
 
@@ -103,10 +271,3 @@ def _last(key: Key, total: Sum) -> list[Decimal] | None:
 
 def in_order(trades: Iterable[Trade]) -> list[Trade]:
     return sorted(trades, key=lambda trade: (trade.exit_us, trade.id.bytes))
-
-
-def missing(stored: Mapping[Key, Row], expected: Mapping[Key, Row]) -> Iterator[Key]:
-    """Keys whose rows differ, or that only one side has."""
-    for key in stored.keys() | expected.keys():
-        if stored.get(key) != expected.get(key):
-            yield key

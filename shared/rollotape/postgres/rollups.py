@@ -1,0 +1,208 @@
+"""What closed trades earned per day and month: marks are taken, and their days added up again as a whole."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from time import monotonic
+from typing import Any, NamedTuple, cast
+
+import asyncpg
+
+from rollotape.domain.rollups import (
+    PLACES,
+    Heading,
+    Kind,
+    Measures,
+    Rolled,
+    Trade,
+    decimal,
+    join_days,
+    roll_ordered,
+    units,
+)
+from rollotape.postgres.sql import queries
+
+LOCK = 0x726F6C6C7570
+"""Advisory lock of the one who rolls: "rollup" in ASCII."""
+BUDGET_S = 1.5
+"""So long one run goes on with further days: others wait for its commit to see what it has done."""
+
+_MEASURES = Measures._fields
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+class Waiting(NamedTuple):
+    days: int
+    oldest_s: float
+
+
+class Run(NamedTuple):
+    """What one run did."""
+
+    days: int
+    left: int
+    """Days that are still due."""
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Headings of the first days of a month, joined; good as long as nobody else has rolled."""
+
+    standing: tuple[str, int]
+    month: int
+    until: int
+    joined: Mapping[Heading, Measures]
+
+
+class Rollups:
+    """Needs a pool opened with `raw_times`: times are integer microseconds, days integers."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+        self._sql = queries("rollups")
+        self._before: Before | None = None
+
+    async def waiting(self) -> Waiting:
+        return Waiting._make(await self._pool.fetchrow(self._sql["waiting"]) or ())
+
+    async def mark_everything(self) -> None:
+        """Have every day rolled anew."""
+        await self._pool.execute(self._sql["mark_everything"])
+
+    async def run(self, budget_s: float = BUDGET_S) -> Run | None:
+        """Roll what is due, at least one day of it; None when nothing is, or somebody else is at it.
+
+        All or nothing: whatever happens before the commit leaves the marks, and the rows as they were.
+        """
+        if not await self._pool.fetchval(self._sql["any"]):
+            return None
+        # One snapshot: a trade that goes from one day to another is in exactly one of them.
+        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            if not await connection.fetchval(self._sql["lock"], LOCK):
+                return None
+            running = _Running(connection, self._sql, self._before)
+            run = await running.work(budget_s)
+        self._before = running.before
+        return run
+
+
+class _Running:
+    """One run, inside its transaction."""
+
+    def __init__(self, connection: Any, sql: Mapping[str, str], before: Before | None) -> None:
+        self._connection = connection
+        self._sql = sql
+        self.before = before
+
+    async def work(self, budget_s: float) -> Run:
+        began = monotonic()
+        epoch, generation = await self._connection.fetchrow(self._sql["standing"])
+        if self.before is not None and self.before.standing != (epoch, generation):
+            self.before = None
+        await self._connection.execute(self._sql["resolve"])
+        due = dict(await self._connection.fetch(self._sql["due"]))
+        marks = due.pop(None, [])
+        days: dict[int, Rolled] = {}
+        for day in sorted(due, key=_turn):
+            if days and monotonic() - began > budget_s:
+                break
+            days[day] = await self._roll(day)
+            marks += due[day]
+        for month in sorted({_month(day) for day in days}):
+            await self._join(month, {day: rolled for day, rolled in days.items() if _month(day) == month})
+        await self._connection.execute(self._sql["unmark"], marks)
+        generation = await self._connection.fetchval(self._sql["count_up"])
+        if self.before is not None:
+            self.before = Before(
+                (epoch, generation), self.before.month, self.before.until, self.before.joined
+            )
+        return Run(len(days), len(due) - len(days), generation)
+
+    async def _roll(self, day: int) -> Rolled:
+        trades = await self._connection.fetch(self._sql["trades"], day)
+        rolled = await asyncio.to_thread(roll_ordered, cast(Sequence[Trade], trades))
+        await self._connection.execute(self._sql["forget_kinds"], day)
+        await self._copy("performance_days", ("day", *Kind._fields), _kinds(day, rolled))
+        await self._replace("day", day, rolled.headings, rolled.last)
+        return rolled
+
+    async def _join(self, month: int, days: Mapping[int, Rolled]) -> None:
+        """The month anew, from its days in order; those before the first of `days` are joined only once."""
+        first, end = min(days), _next(month)
+        known = self.before
+        if known is None or known.month != month or known.until > first:
+            known = Before(("", 0), month, month, {})
+        stored = await self._stored(known.until, end, list(days))
+        parts = stored | {day: rolled.headings for day, rolled in days.items()}
+        last = max(days)
+        before = _joined(known.joined, [parts[day] for day in sorted(parts) if day < last])
+        self.before = Before(("", 0), month, last, before)
+        await self._replace("month", month, _joined(before, [parts[d] for d in sorted(parts) if d >= last]))
+
+    async def _stored(
+        self, first: int, end: int, without: Sequence[int]
+    ) -> dict[int, dict[Heading, Measures]]:
+        found: dict[int, dict[Heading, Measures]] = {}
+        for day, *row in await self._connection.fetch(self._sql["headlines"], first, end, without):
+            found.setdefault(day, {})[Heading._make(row[:6])] = _measures(row[6:])
+        return found
+
+    async def _replace(
+        self,
+        grain: str,
+        period: int,
+        headings: Mapping[Heading, Measures],
+        last: Mapping[Heading, Sequence[int]] | None = None,
+    ) -> None:
+        await self._connection.execute(self._sql["forget_headlines"], period, grain)
+        rows = (
+            (grain, period, *heading, *_row(measures), _last(heading, last))
+            for heading, measures in headings.items()
+        )
+        columns = ("grain", "period", *Heading._fields, *_MEASURES, "last_r")
+        await self._connection.copy_records_to_table("performance_headlines", records=rows, columns=columns)
+
+    async def _copy(self, table: str, key: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+        await self._connection.copy_records_to_table(table, records=rows, columns=(*key, *_MEASURES))
+
+
+def _kinds(day: int, rolled: Rolled) -> Iterator[tuple[Any, ...]]:
+    return ((day, *kind, *_row(measures)) for kind, measures in rolled.kinds.items())
+
+
+def _last(heading: Heading, last: Mapping[Heading, Sequence[int]] | None) -> list[Any] | None:
+    return [decimal(r) for r in last[heading]] if last is not None and heading in last else None
+
+
+def _row(m: Measures) -> tuple[Any, ...]:
+    return (
+        *m[:3], *map(decimal, m[3:6]), decimal(m.r_squares, 2 * PLACES), *map(decimal, m[7:10]),
+        m.held, m.held_trades, m.last_exit,
+    )  # fmt: skip
+
+
+def _measures(row: Sequence[Any]) -> Measures:
+    *counts, r_sum, r_won, r_lost, squares, high, low, fall, held, held_trades, last_exit = row
+    sums = (*map(units, (r_sum, r_won, r_lost)), units(squares, 2 * PLACES), *map(units, (high, low, fall)))
+    return Measures._make([*counts, *sums, tuple(held), tuple(held_trades), last_exit])
+
+
+def _joined(
+    before: Mapping[Heading, Measures], days: Sequence[Mapping[Heading, Measures]]
+) -> dict[Heading, Measures]:
+    return join_days([before, *days]) if days else dict(before)
+
+
+def _turn(day: int) -> tuple[int, int]:
+    """The newest month first: today must not wait for a long past. In it the days follow each other."""
+    return -_month(day), day
+
+
+def _month(day: int) -> int:
+    return date.fromordinal(day + _EPOCH).replace(day=1).toordinal() - _EPOCH
+
+
+def _next(month: int) -> int:
+    return _month(month + 31)

@@ -1,0 +1,76 @@
+-- name: waiting
+-- Days that are due, and how long the oldest mark has been there. Marks of patterns and symbols are counted as one each.
+SELECT count(DISTINCT (day, pattern_id, symbol)) FILTER (WHERE num_nonnulls(day, pattern_id, symbol) > 0) AS days,
+       coalesce(extract(epoch FROM clock_timestamp() - min(marked_at)), 0)::float8 AS oldest_s
+FROM unrolled_days
+
+-- name: any
+SELECT EXISTS (SELECT FROM unrolled_days)
+
+-- name: lock
+-- One roller at a time; another one would do the same work, and wait for these rows.
+SELECT pg_try_advisory_xact_lock($1)
+
+-- name: standing
+SELECT i.epoch::text, g.generation FROM installation i, generations g WHERE g.dataset = 'analytics'
+
+-- name: resolve
+-- Marks of patterns and symbols become marks of the days of their trades, as they are seen now.
+WITH taken AS (
+    DELETE FROM unrolled_days WHERE pattern_id IS NOT NULL OR symbol IS NOT NULL
+    RETURNING pattern_id, symbol, marked_at
+),
+found AS (
+    SELECT s.exit_date, t.marked_at FROM taken t JOIN signals s ON s.pattern_id = t.pattern_id
+    WHERE s.status = 'CLOSED'
+    UNION ALL
+    SELECT s.exit_date, t.marked_at FROM taken t JOIN signals s ON s.symbol = t.symbol
+    WHERE s.status = 'CLOSED'
+),
+marked AS (
+    INSERT INTO unrolled_days (day, marked_at)
+    SELECT new_york_day(exit_date), min(marked_at) FROM found GROUP BY 1
+)
+SELECT count(*) FROM taken
+
+-- name: due
+-- Every mark that is seen in this snapshot, by day; those that come later stay for the next run.
+SELECT day, array_agg(id) AS marks FROM unrolled_days GROUP BY day
+
+-- name: trades
+-- The columns are those of the class Trade. $1 a day of New York.
+SELECT id, exit_date, r, sessions_held, pattern_type, phase, direction, sector, timeframe, origin, test_confirmed
+FROM closed_trades
+WHERE exit_date >= $1::date::timestamp AT TIME ZONE 'America/New_York'
+  AND exit_date < ($1::date + 1)::timestamp AT TIME ZONE 'America/New_York'
+ORDER BY exit_date, id
+
+-- name: forget_kinds
+DELETE FROM performance_days WHERE day = $1
+
+-- name: forget_headlines
+DELETE FROM performance_headlines WHERE period = $1 AND grain = $2
+
+-- name: headlines
+-- Days of a month that need not be added up again.
+SELECT period, heading, name, phase, timeframe, origin, test, trades, wins, losses, r_sum, r_won, r_lost, r_squares,
+       r_high, r_low, r_fall, held, held_trades, last_exit
+FROM performance_headlines
+WHERE period >= $1 AND period < $2 AND grain = 'day' AND period <> ALL ($3::date[])
+ORDER BY period
+
+-- name: unmark
+DELETE FROM unrolled_days WHERE id = ANY ($1::bigint[])
+
+-- name: count_up
+-- In the transaction that changes the answers: whoever sees the number sees the rows.
+UPDATE generations SET generation = generation + 1, changed_at = clock_timestamp()
+WHERE dataset = 'analytics' RETURNING generation
+
+-- name: mark_everything
+-- Days of which there are trades or rows, and months of which there are rows.
+INSERT INTO unrolled_days (day)
+SELECT DISTINCT new_york_day(exit_date) FROM signals WHERE status = 'CLOSED'
+UNION SELECT DISTINCT day FROM performance_days
+UNION SELECT DISTINCT period FROM performance_headlines
+UNION SELECT NULL
