@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
@@ -9,7 +10,10 @@ import pytest
 
 from rollotape.errors import Refused
 from rollotape.postgres import migrate
+from rollotape.postgres.pool import open_pool
+from rollotape.postgres.rollups import Rollups
 from rollotape.settings import Settings
+from rollotape.verify import verify
 from support import databases
 from support.commands import environment_of, rollo
 
@@ -121,3 +125,66 @@ def test_databases_of_tests_do_not_see_each_other(server_url: str, template: str
         databases.execute(one, "INSERT INTO outbox (messages) VALUES ('')")
         assert migrate.upgrade(other).partitions == databases.PARTITIONS
         assert one != other
+
+
+FILLED = """
+INSERT INTO sectors (symbol, sector) VALUES ('ZZZ', 'Energy');
+INSERT INTO patterns (id, source, symbol, timeframe, pattern_type, phase, status, revision, hash, confidence,
+                      detected_at, expires_at, test_confirmed)
+VALUES (lpad('9', 32, '0')::uuid, 'x', 'ZZZ', '1d', 'SPRING', 'C', 'expired', 1, 1, 0.1, '2020-01-01Z',
+        '2020-01-02Z', true);
+INSERT INTO signals (id, origin, source, symbol, timeframe, pattern_id, direction, status, generated_at,
+                     changed_at, entry_date, entry_price, entry_session, stop, exit_date, exit_price,
+                     exit_session)
+VALUES
+    -- From a Wednesday to the Tuesday after: Independence Day and a weekend are no sessions.
+    (lpad('1', 32, '0')::uuid, 'paper', 'rollo', 'ZZZ', '1d', lpad('9', 32, '0')::uuid, 'long', 'CLOSED',
+     '2025-07-02Z', '2025-07-08Z', '2025-07-02T20:00Z', 100, '2025-07-02', 99, '2025-07-08T20:00Z', 97,
+     '2025-07-08'),
+    -- The evening of the 2nd and the night of the 4th in New York.
+    (lpad('2', 32, '0')::uuid, 'external', 'desk', 'ZZZ', '1h', NULL, 'short', 'CLOSED', '2025-07-03Z',
+     '2025-07-05Z', '2025-07-03T03:59Z', 100, NULL, 103, '2025-07-05T03:59Z', 99, NULL),
+    (lpad('3', 32, '0')::uuid, 'external', 'desk', 'ZZZ', '1h', NULL, 'long', 'OPEN', '2025-07-03Z',
+     '2025-07-05Z', '2025-07-03Z', 100, NULL, 99, NULL, NULL, NULL)
+"""
+
+
+async def test_trades_that_were_there_before_rollups_are_measured_and_due(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url, 4, to="0008_backtests")
+    databases.execute(empty_database_url, FILLED)
+
+    migrate.upgrade(empty_database_url, 4, to="0009_rollups")
+    measured = "SELECT sessions_held, r, new_york_day(exit_date)::text FROM signals ORDER BY id"
+    due = "SELECT day::text FROM unrolled_days ORDER BY day"
+    expected = [(3, -3, "2025-07-08"), (1, Decimal("0.333333333333"), "2025-07-04"), (None, None, None)]
+    assert [tuple(r) for r in databases.fetch(empty_database_url, measured)] == expected
+    assert [d for [d] in databases.fetch(empty_database_url, due)] == ["2025-07-04", "2025-07-08"]
+
+    was = databases.fetch(empty_database_url, "SELECT id, exit_price, status FROM signals ORDER BY id")
+    migrate.downgrade(empty_database_url, to="0008_backtests")
+    assert (
+        databases.fetch(empty_database_url, "SELECT id, exit_price, status FROM signals ORDER BY id") == was
+    )
+    databases.execute(empty_database_url, "UPDATE signals SET exit_price = 98 WHERE status = 'CLOSED'")
+
+    migrate.upgrade(empty_database_url, 4)
+    found = [r for [r] in databases.fetch(empty_database_url, "SELECT r FROM signals ORDER BY id")]
+    assert found == [-2, Decimal("0.666666666667"), None]
+
+
+async def test_rollups_of_trades_that_were_there_before_are_those_of_their_present_kind(
+    empty_database_url: str, settings: Settings
+) -> None:
+    migrate.upgrade(empty_database_url, 4, to="0008_backtests")
+    databases.execute(empty_database_url, FILLED)
+    migrate.upgrade(empty_database_url, 4)
+    there = settings.model_copy(update={"database_url": empty_database_url})
+    async with await open_pool(there, service="test", raw_times=True) as pool:
+        rollups = Rollups(pool)
+        while await rollups.run():
+            pass
+        assert [d.table for d in (await verify(pool)).differences if d.table.startswith("perf")] == []
+        kinds = "SELECT phase, sector, test_confirmed, r_sum::text FROM performance_days ORDER BY day"
+        assert [tuple(k) for k in await pool.fetch(kinds)] == [
+            (None, "Energy", None, "0.333333333333"), ("C", "Energy", True, "-3.000000000000")
+        ]  # fmt: skip
