@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import asyncpg
 import pytest
 
+from rollotape.postgres import backup, migrate
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.rollups import Rollups
 from rollotape.settings import Settings
@@ -436,3 +438,38 @@ async def test_numbers_of_every_size_survive(desk: Desk) -> None:
     )
     await desk.roll()
     await desk.check()
+
+
+async def test_a_backup_brings_back_rows_and_marks_and_the_roller_goes_on(
+    desk: Desk, settings: Settings, empty_database_url: str, tmp_path: Path
+) -> None:
+    random = Random(5)
+    await desk.say(*(trades.trade(random) for _ in range(60)))
+    await desk.roll()
+    await desk.say(*(trades.trade(random) for _ in range(20)))
+    rows, marks = await desk.rows(), await desk.marks()
+    assert marks
+    async with backup.connection(settings.database_url) as connection:
+        with (tmp_path / "x.rollo").open("w+b") as target:
+            await backup.save(connection, target, None)
+
+    migrate.upgrade(empty_database_url)
+    async with open_desk(settings.model_copy(update={"database_url": empty_database_url})) as other:
+        await other.say(trades.trade(random))
+        await other.rollups.run()  # what it remembers is of another content
+        with backup.opened(tmp_path / "x.rollo") as (archive, manifest):
+            async with backup.connection(empty_database_url) as connection:
+                await backup.load(connection, archive, manifest)
+        assert (await other.rows(), await other.marks()) == (rows, marks)
+        await other.say(trades.trade(random))
+        await other.roll()
+        await other.check()
+
+
+async def test_marks_of_listed_stocks_are_no_content_of_a_new_installation(
+    desk: Desk, settings: Settings
+) -> None:
+    await desk.connection.execute("UPDATE sectors SET sector = 'Energy' WHERE symbol = 'AAPL'")
+    assert await desk.marks()
+    async with backup.connection(settings.database_url) as connection:
+        assert await backup.content(connection) == []
