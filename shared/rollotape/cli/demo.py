@@ -35,6 +35,8 @@ from rollotape.streams.producer import Producer
 LOOK_EVERY_S = 1.0
 RATE_OVER_S = 10.0
 COMPARED_DAYS = 20
+SHOWN = "timeframes=1d,15m"
+"""In which the market tells its stories; what is read in its minutes is chance."""
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -142,7 +144,7 @@ async def watch(pool: asyncpg.Pool, url: str, progress: Progress, view: View) ->
 def _ask(url: str, picture: Picture) -> None:
     """The same that anybody can ask; a gateway that wants keys shows nothing here."""
     try:
-        scan = ask(f"{url}/api/patterns/scan?sort_by=detected_at&per_page={MOST}&display=true")
+        scan = ask(f"{url}/api/patterns/scan?{SHOWN}&sort_by=detected_at&per_page={MOST}&display=true")
         picture.patterns, picture.active = scan["patterns"], scan["pagination"]["total"]
         leaders = ask(f"{url}/api/analytics/rs/leaders")["leaders"]
         picture.leaders = sorted(leaders, key=lambda leader: -leader["rs_score"])
