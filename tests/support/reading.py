@@ -113,5 +113,3 @@ def _write_curl(path: Path, gateway: str) -> None:
     options = "-sS --fail-with-body --noproxy '*'"
     path.write_text(f"#!/bin/bash\nexec {shlex.quote(str(real))} {options} {words}\n")
     path.chmod(0o755)
-
-
