@@ -1,4 +1,4 @@
-"""Trades of our own making, as rows of the database."""
+"""Trades as rows of a database: of our own making into it, and whatever is there out of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,20 @@ from uuid import UUID
 
 import asyncpg
 
+from rollotape.postgres.pool import open_pool
+from rollotape.postgres.rollups import Rollups
+from rollotape.settings import Settings
+from support.databases import fetch
+from support.performance_reference import Traded
+
+_STORED = """
+SELECT s.id, s.symbol, s.timeframe, s.origin, s.status, s.generated_at, s.pattern_type,
+       s.entry_price AS entry, s.stop, s.exit_price, s.exit_date AS exit, s.sessions_held AS sessions,
+       x.sector, s.pattern_id, p.phase, p.test_confirmed AS tested, p.confirmed_at AS tested_at
+FROM signals s
+LEFT JOIN patterns p ON p.id = s.pattern_id
+LEFT JOIN sectors x ON x.symbol = s.symbol AND x.kind = 'stock'
+"""
 _INSERT = """
 INSERT INTO signals (id, origin, source, symbol, timeframe, pattern_id, pattern_type, direction, status,
                      generated_at, changed_at, entry_date, entry_price, stop, exit_date, exit_price,
@@ -55,3 +69,16 @@ async def insert_trades(database_url: str, trades: Sequence[Trade]) -> None:
         await connection.executemany(_INSERT, [trade.row() for trade in trades])
     finally:
         await connection.close()
+
+
+def stored_trades(database_url: str) -> list[Traded]:
+    """Every trade that is stored, for a reference to work on."""
+    return [Traded(**dict(row)) for row in fetch(database_url, _STORED)]
+
+
+async def roll_up(settings: Settings) -> None:
+    """As a cache-builder does, until nothing is due."""
+    async with await open_pool(settings, service="test", raw_times=True, size=1) as pool:
+        rollups = Rollups(pool)
+        while await rollups.run():
+            pass

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Path, Request, Response
-from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
@@ -32,12 +32,7 @@ _WAITS = {"universe": "it waits for universes", "watchlist_id": "it waits for wa
 _PHASE = ("A", "B", "C", "D", "E")
 
 Q = TypeVar("Q", bound="TradesOf")
-TypePath = Annotated[
-    str,
-    Path(description="Pattern type in either case, such as SPRING."),
-    AfterValidator(str.upper),
-    WithJsonSchema({"type": "string", "pattern": queries.TYPE_PATTERN}),
-]
+TypePath = Annotated[queries.Type, Path(description="Pattern type in either case, such as SPRING.")]
 
 
 class TradesOf(queries.Query):

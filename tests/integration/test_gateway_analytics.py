@@ -1,0 +1,441 @@
+"""Analytics over HTTP: what a plain reference says, in either form, in pages, kept, with servers away."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from time import time_ns
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+import structlog
+from prometheus_client import REGISTRY
+
+from api_gateway.app import create_app
+from detector.wyckoff import Read
+from rollotape import analytics
+from rollotape.domain.performance import told
+from rollotape.domain.wyckoff.rules import CURRENT
+from rollotape.postgres.analytics import Filters, PatternPerformance, Split, Window
+from rollotape.postgres.wyckoff import Wyckoff
+from rollotape.settings import Settings
+from support import feeds, portfolios
+from support import performance_reference as reference
+from support.applying import open_bench
+from support.closed_trades import Trade, insert_trades, roll_up, stored_trades
+from support.databases import execute, fetch
+from support.doors import State, door
+from support.gateway import Setup, insert_patterns
+from support.performance_reference import Traded
+from support.waiting import eventually
+
+NOWHERE = "redis://127.0.0.1:1/0"
+AT = "/api/analytics"
+REAL = (
+    "AAPL", "BA", "CAT", "CVX", "DIS", "GE", "IBM", "INTC", "JNJ", "JPM", "KO", "MSFT", "PFE", "WMT", "XOM",
+)  # fmt: skip
+
+    answer = await client.get(f"{AT}/{path}&limit=7")
+    by_token = answer.json()["trades"]
+    while "link" in answer.headers:
+        target = answer.headers["link"].split(">")[0][1:]
+        answer = await client.get(target)
+        by_token += answer.json()["trades"]
+    assert answer.json()["pagination"]["next_page_token"] is None
+
+    first = await _get(client, f"{path}&page=1&per_page=7")
+    pages = first["pagination"]["pages"]
+    by_page = first["trades"]
+    for page in range(2, pages + 1):
+        by_page += (await _get(client, f"{path}&page={page}&per_page=7"))["trades"]
+
+    assert len(whole) == first["pagination"]["total"] > 100
+    assert [t["id"] for t in by_token] == whole
+    assert [t["id"] for t in by_page] == whole
+    assert (await _get(client, f"{path}&page={pages + 1}&per_page=7"))["trades"] == []
+
+
+async def test_a_page_token_belongs_to_its_question(client: httpx.AsyncClient, trades: list[Traded]) -> None:
+    first = await _get(client, "trades?days=all&limit=5")
+    token = first["pagination"]["next_page_token"]
+
+    assert len((await _get(client, f"trades?days=all&limit=9&page_token={token}"))["trades"]) == 9
+    for other in ("days=90", "days=all&sort=asc", "days=all&origin=all", "days=all&status=open"):
+        answer = await client.get(f"{AT}/trades?{other}&page_token={token}")
+        assert answer.status_code == 400, other
+    assert (await client.get(f"{AT}/trades/SPRING?days=all&page_token={token}")).status_code == 400
+
+
+async def test_one_trade_by_its_id_whatever_its_status(
+    client: httpx.AsyncClient, trades: list[Traded]
+) -> None:
+    going = next(t for t in trades if t.status != "CLOSED")
+    ended = next(t for t in trades if t.status == "CLOSED")
+
+    for trade in (going, ended):
+        said = await _get(client, f"trades/{trade.id}")
+        assert (said["trade"]["id"], said["trade"]["status"]) == (str(trade.id), trade.status)
+        assert said["trade"]["realized_r"] == (float(trade.r) if trade.exit else None)
+    listed = (await _get(client, "trades?days=all&origin=all&limit=1000"))["trades"]
+    assert (await _get(client, f"trades/{ended.id}"))["trade"] in listed
+
+
+async def test_what_was_read_in_the_tape(client: httpx.AsyncClient, database_url: str) -> None:
+    now = datetime.now(UTC)
+    await insert_patterns(database_url, [Setup(1, detected_at=now - timedelta(days=2))])
+
+    said = await _get(client, "vsa?origin=all")
+    table = await _rows(client, "vsa?origin=all")
+
+    [seed] = [row for row in said["patterns"] if row["rule_set"] == "seed-1"]
+    assert seed == {
+        "pattern_type": "SPRING", "rule_set": "seed-1", "patterns": 1, "judged": 1,
+        "no_demand": 0, "no_supply": 2, "stopping_volume": 1,
+    }  # fmt: skip
+    of_seed = {row["kind"]: row["count"] for row in table if row["rule_set"] == "seed-1"}
+    assert of_seed == {"no_demand": "0", "no_supply": "2", "stopping_volume": "1"}
+    assert (await _get(client, "vsa"))["patterns"] == []
+
+    before = await _get(client, f"preliminary-events/{Setup(1).id}?lookback_days=60")
+    assert before["counts"] == {"ps_count": 0, "sc_count": 0, "ar_count": 0, "st_count": 0}
+    assert (before["in_range"], before["events"], before["lookback_days"]) == (None, [], 60)
+
+
+async def test_events_in_the_tape_are_counted_anew_without_a_generation(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    assert (await _get(client, "vsa"))["events"] == []
+    execute(
+        database_url,
+        "INSERT INTO vsa_events (symbol, timeframe, rule_set, kind, event_ts, confirmed_ts, knowable_at,"
+        " direction)"
+        " VALUES ('AAPL', '1d', 'seed-1', 'no_demand', now(), now(), now() - interval '1 hour', 'bearish')",
+    )
+
+    async def seen() -> Any:
+        return (await _get(client, "vsa"))["events"]
+
+    assert await eventually(seen, within_s=10) == [
+        {"rule_set": "seed-1", "kind": "no_demand", "direction": "bearish", "count": 1}
+    ]
+
+
+# ---- refused
+
+
+REFUSED = (
+    ("pattern-performance?days=0", "days"),
+    ("pattern-performance?days=3651", "days"),
+    ("pattern-performance?days=+7", "days"),
+    ("pattern-performance?days=7.0", "days"),
+    ("pattern-performance?days=ALL", "days"),
+    ("pattern-performance?days=7&days=30", "days"),
+    ("pattern-performance?phase=F", "phase"),
+    ("pattern-performance?phase=A,B", "phase"),
+    ("pattern-performance?phase=A&detection_phase=B", "phase"),
+    ("pattern-performance?detection_phase=", "detection_phase"),
+    ("pattern-performance?origin=both", "origin"),
+    ("pattern-performance?pattern_types=SP-RING", "pattern_types"),
+    ("pattern-performance?symbols=", "symbols"),
+    ("pattern-performance?sectors=Crypto", "sectors"),
+    ("pattern-performance?timeframe=3d", "timeframe"),
+    ("pattern-performance?universe=sp500", "universe"),
+    ("pattern-performance?watchlist_id=1", "watchlist_id"),
+    ("pattern-performance?limit=5", "limit"),
+    ("pattern-performance?format=xml", "format"),
+    ("sector-breakdown?day=7", "day"),
+    ("trend/SPRING?pattern_types=SOS", "pattern_types"),
+    ("trend/SP-RING", "pattern_type"),
+    ("trades?limit=1001", "limit"),
+    ("trades?per_page=101", "per_page"),
+    ("trades?page=1&limit=5", "page"),
+    ("trades?status=won", "status"),
+    ("trades/SPRING?pattern_types=SOS", "pattern_types"),
+    ("trades/SP-RING", "which"),
+    (f"trades/{UUID(int=1)}?days=7", "days"),
+    ("vsa?page=1", "page"),
+    (f"preliminary-events/{UUID(int=1)}?lookback_days=0", "lookback_days"),
+    ("preliminary-events/1", "pattern_id"),
+)
+
+
+async def test_what_is_not_understood_is_refused_by_name(client: httpx.AsyncClient) -> None:
+    for path, field in REFUSED:
+        answer = await client.get(f"{AT}/{path}")
+
+        assert answer.status_code == 422, path
+        assert [error["field"] for error in answer.json()["errors"]] == [field], path
+
+
+async def test_an_id_that_nobody_knows_is_not_found(client: httpx.AsyncClient) -> None:
+    for path in ("trades", "preliminary-events"):
+        assert (await client.get(f"{AT}/{path}/{uuid4()}")).status_code == 404
+
+
+async def test_every_path_is_under_v1_too(client: httpx.AsyncClient, trades: list[Traded]) -> None:
+    for path in ("pattern-performance", "sector-breakdown", "trend/SPRING", "trades/SPRING", "trades", "vsa"):
+        plain, versioned = await client.get(f"{AT}/{path}"), await client.get(f"/api/v1/analytics/{path}")
+        assert plain.status_code == versioned.status_code == 200
+        if path != "vsa":  # which is made anew every second
+            assert plain.headers["etag"] == versioned.headers["etag"]
+
+
+# ---- kept
+
+
+async def test_an_answer_is_computed_once_for_everybody(
+    client: httpx.AsyncClient, settings: Settings, trades: list[Traded]
+) -> None:
+    """Two gateways, in either form, compressed or not: one computation."""
+    async with _open(settings) as other:
+        asking = [
+            each.get(f"{AT}/pattern-performance?days=90", headers={"Accept": form})
+            for each in (client, other)
+            for form in ("application/json", "text/csv") * 20
+        ]
+        answers = await asyncio.gather(*asking)
+
+        kept = [_servers(each).answers.statistics() for each in (client, other)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 2
+    assert sum(statistics.misses for statistics in kept) == 1
+    assert sum(statistics.hits for statistics in kept) == 79
+
+
+async def test_who_has_the_answer_is_told_so_without_a_look_at_the_data(
+    client: httpx.AsyncClient, trades: list[Traded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await client.get(f"{AT}/pattern-performance")
+    assert first.headers["cache-control"] == "private, max-age=60, stale-while-revalidate=300"
+    assert first.headers["vary"] == "Accept, Accept-Encoding, Authorization"
+    monkeypatch.setattr(_servers(client).answers, "get", None)
+    monkeypatch.setattr(_servers(client).answers, "ready", None)
+
+    again = await client.get(f"{AT}/pattern-performance", headers={"If-None-Match": first.headers["etag"]})
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+
+
+async def test_an_etag_names_generation_question_and_form(
+    client: httpx.AsyncClient, settings: Settings, trades: list[Traded]
+) -> None:
+    async def etag(path: str) -> str:
+        return (await client.get(f"{AT}/{path}")).headers["etag"]
+
+    paths = ("trades", "trades?days=7", "trades?format=csv", "trades?page=2", "trades/SPRING", "trend/SPRING")
+    before = [await etag(path) for path in paths]
+    assert len(set(before)) == len(paths)
+    assert [await etag(path) for path in paths] == before
+    await insert_trades(settings.database_url, [Trade(1, 1.0)])
+    await roll_up(settings)
+    await _next(client)
+
+    after = [await etag(path) for path in paths]
+
+    assert not set(after) & set(before)
+
+
+async def test_a_ready_answer_is_given_before_routing(
+    client: httpx.AsyncClient, trades: list[Traded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = {"route": "/api/analytics/trend/{pattern_type}", "method": "GET", "status": "2xx"}
+    before = REGISTRY.get_sample_value("rollo_http_requests_total", route) or 0
+    slow = await client.get(f"{AT}/trend/SPRING")
+    monkeypatch.setattr(_servers(client).analyses, "give", None)
+
+    fast = await client.get(f"{AT}/trend/SPRING")
+
+    assert fast.content == slow.content
+    assert REGISTRY.get_sample_value("rollo_http_requests_total", route) == before + 2
+
+
+async def test_a_change_is_seen_by_everybody(
+    client: httpx.AsyncClient, settings: Settings, trades: list[Traded]
+) -> None:
+    """Written, marked, rolled up and polled for, nothing being told to the gateway."""
+    before = await _get(client, "pattern-performance?pattern_types=LPS")
+    await insert_trades(settings.database_url, [Trade(1, 2.0, pattern_type="LPS")])
+    await roll_up(settings)
+
+    async def seen() -> Any:
+        said = await _get(client, "pattern-performance?pattern_types=LPS")
+        return said if said["total"]["trade_count"] else None
+
+    said = await eventually(seen, within_s=10)
+
+    assert before["total"]["trade_count"] == 0
+    assert said["generation"] > before["generation"]
+    assert said["patterns"][0]["avg_r_multiple"] == 2.0
+
+
+async def test_an_exit_that_is_still_to_come_counts_once_the_clock_has_come_to_it(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    """No generation is counted up then."""
+    await insert_trades(settings.database_url, [Trade(1, 1.0, days_ago=-2 / 86_400)])
+    await roll_up(settings)
+    await _next(client)
+
+    async def count() -> int:
+        return int((await _get(client, "pattern-performance?symbols=AAPL"))["total"]["trade_count"])
+
+    first = await count()
+    await eventually(count, within_s=15)
+
+    assert first == 0
+
+
+async def test_changes_that_wait_for_long_make_answers_stale(
+    client: httpx.AsyncClient, settings: Settings, trades: list[Traded]
+) -> None:
+    fresh = await client.get(f"{AT}/trades")
+    execute(
+        settings.database_url,
+        "INSERT INTO unrolled_days (day, marked_at) VALUES (NULL, now() - interval '1 minute')",
+    )
+    await _next(client)
+    stale = await client.get(f"{AT}/trades")
+    await roll_up(settings)
+    await _next(client)
+
+    assert (fresh.json()["stale"], stale.json()["stale"]) == (False, True)
+    assert stale.headers["cache-control"] == "private, no-cache"
+    assert stale.headers["etag"] != fresh.headers["etag"]
+    assert not (await _get(client, "trades"))["stale"]
+
+
+async def test_statistics_tell_hits_and_misses(client: httpx.AsyncClient, trades: list[Traded]) -> None:
+    empty = (await client.get("/api/patterns/stats")).json()["answers"]
+    for _ in range(4):
+        await _get(client, "pattern-performance")
+
+    said = (await client.get("/api/patterns/stats")).json()["answers"]
+
+    assert (empty["ratio"], empty["entries"]) == (None, 0)
+    assert (said["hits"], said["misses"], said["ratio"], said["entries"]) == (3, 1, 0.75, 1)
+    assert said["generation"] > 0
+    assert said["redis"]["eviction_policy"] == "allkeys-lru"
+
+
+# ---- servers away
+
+
+@pytest.mark.parametrize("with_redis", [True, False])
+@pytest.mark.parametrize("state", ["shut", "silent"])
+async def test_while_postgres_is_away_there_are_older_answers_or_none(
+    settings: Settings, trades: list[Traded], state: State, with_redis: bool
+) -> None:
+    if not with_redis:
+        settings = settings.model_copy(update={"cache_url": None})
+    async with door(settings.database_url) as way:
+        behind = settings.model_copy(update={"database_url": way.url})
+        async with _open(behind) as client, _open(behind) as other:
+            fresh = await client.get(f"{AT}/pattern-performance")
+            table = await client.get(f"{AT}/pattern-performance?format=csv")
+            way.become(state)
+            await _next(client)
+
+            old = await client.get(f"{AT}/pattern-performance")
+            old_table = await client.get(f"{AT}/pattern-performance?format=csv")
+            none = await client.get(f"{AT}/pattern-performance?days=90")
+            elsewhere = await other.get(f"{AT}/pattern-performance")
+
+            assert (old.status_code, old.json()["stale"]) == (200, True)
+            assert old.json() | {"stale": False} == fresh.json()
+            assert old_table.text == table.text
+            assert old.headers["cache-control"] == "private, no-cache"
+            assert elsewhere.status_code == (200 if with_redis else 503)
+            assert (none.status_code, none.headers["retry-after"]) == (503, "2")
+            way.become("open")
+
+            async def back() -> bool:
+                answer = await client.get(f"{AT}/pattern-performance?days=90")
+                return answer.status_code == 200 and not answer.json()["stale"]
+
+            await eventually(back)
+
+
+async def test_without_redis_memory_and_postgres_answer(settings: Settings, trades: list[Traded]) -> None:
+    for url in (None, NOWHERE):
+        async with _open(settings.model_copy(update={"cache_url": url})) as client:
+            said = await _get(client, "pattern-performance?days=all")
+            assert said["total"]["trade_count"] > 0
+            assert said["stale"] is False
+            assert await _get(client, "pattern-performance?days=all") == said
+            assert (await client.get("/api/patterns/stats")).json()["answers"]["redis"] is None
+            assert _servers(client).answers.statistics().misses == 1
+
+
+async def test_a_query_that_fails_is_no_empty_list(
+    settings: Settings, trades: list[Traded], client: httpx.AsyncClient
+) -> None:
+    execute(settings.database_url, "ALTER TABLE signals RENAME TO gone")
+
+    for path in ("trades?status=open", "trades?symbols=AAA", f"trades/{trades[0].id}"):
+        answer = await client.get(f"{AT}/{path}")
+        assert answer.status_code == 503, path
+
+
+# ---- hard to believe
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "doubt"),
+    [
+        ([Trade(n, 1.0) for n in range(31)], "pattern-performance", "every one of 31 trades won"),
+        ([Trade(1, 51.0)], "pattern-performance", "avg_r_multiple of 51"),
+        ([Trade(1, 51.0)], "trades", "realized_r of 51"),
+        ([], "pattern-performance", "no trades where patterns exist"),
+    ],
+)
+async def test_an_answer_that_is_hard_to_believe_is_logged_once_per_generation(
+    settings: Settings,
+    client: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[Trade],
+    path: str,
+    doubt: str,
+) -> None:
+    setup = Setup(1, detected_at=datetime.now(UTC) - timedelta(days=1))
+    await insert_patterns(settings.database_url, [setup])
+    execute(settings.database_url, "UPDATE patterns SET source = 'rollo'")
+    await insert_trades(settings.database_url, given)
+    await roll_up(settings)
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            await _get(client, path)
+        first = [line for line in logs if line["event"] == "answer_suspicious" and line["doubt"] == doubt]
+        execute(settings.database_url, "UPDATE generations SET generation = generation + 1")
+        await _next(client)
+        await _get(client, path)
+
+    again = [line for line in logs if line["event"] == "answer_suspicious" and line["doubt"] == doubt]
+    assert first
+    assert len(again) == 2 * len(first)
+    assert first[0]["question"].startswith(f"{path.replace('-', '_')}:30:all:all:paper")
+
+
+def test_more_tests_than_trades_are_hard_to_believe() -> None:
+    odd = {"trade_count": 1, "win_rate": 0.0, "test_confirmed": {"trade_count": 2, "win_rate": 0.0}}
+
+    assert list(analytics.suspicions({"patterns": [odd]})) == ["2 trades with their test of 1"]
+
+
+def test_nothing_is_hard_to_believe_in_an_ordinary_answer() -> None:
+    plain = {
+        "trade_count": 31, "win_rate": 96.8, "avg_r_multiple": -1.2, "test_confirmed": None,
+        "rows": [{"trade_count": 30, "win_rate": 100.0, "realized_r": 50.0}],
+    }  # fmt: skip
+
+    assert list(analytics.suspicions(plain)) == []
