@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ SYMBOLS: Mapping[str, tuple[str, str | None] | None] = {
     "DDD": None,
     "XLE": ("etf", "Energy"),
 }
-"""Kind and sector as they are listed; a fund has no sector as a stock has one, and one symbol is not listed."""
+"""Kind and sector as they are listed; a fund has no sector as stocks have; one is not listed."""
 
 HOUR, TICK = timedelta(hours=1), timedelta(microseconds=1)
 BORDERS = tuple(
@@ -38,81 +39,83 @@ BORDERS = tuple(
 STEPS = (-TICK, timedelta(0), TICK, HOUR, -HOUR, 9 * HOUR, -25 * HOUR)
 EXITS = tuple(sorted({border + step for border in BORDERS for step in STEPS}))
 
-PRICES = st.sampled_from(
+PRICES = tuple(
     # entry, stop, exit: whole stops, breakevens, thirds, almost breakeven either way, beyond the stop
-    [
-        ("100", "95", "95"), ("100", "95", "110"), ("100", "95", "100"), ("100", "105", "90"),
-        ("100", "105", "105"), ("100", "105", "107.5"), ("10", "7", "11"), ("10", "13", "11"),
-        ("100", "90", "100.00000001"), ("100", "90", "99.99999999"), ("100", "90", "100.00000002"),
-        ("100", "90", "99.99999998"), ("33.33333333", "32.1", "41.00000007"), ("7", "7.3", "6.9"),
-        ("0.5", "0.49999999", "0.75"), ("1", "0.93", "1.01"),
-    ]
+    tuple(map(Decimal, prices.split()))
+    for prices in (
+        "100 95 95", "100 95 95", "100 95 110", "100 95 100", "100 105 90", "100 105 105", "100 105 107.5",
+        "10 7 11", "10 13 11", "100 90 100.00000001", "100 90 99.99999999", "100 90 100.00000002",
+        "100 90 99.99999998", "33.33333333 32.1 41.00000007", "7 7.3 6.9", "0.5 0.49999999 0.75",
+        "1 0.93 1.01",
+    )
 )  # fmt: skip
-IDS = st.uuids(version=4)
+WON_ONLY = tuple(p for p in PRICES if (p[2] - p[0]) * (p[0] - p[1]) >= 0)
+SEEDS = st.integers(0, 2**32 - 1)
 
 
-@st.composite
-def trades(draw: st.DrawFn, exits: Sequence[datetime] = EXITS) -> Traded:
-    entry, stop, exit_price = map(Decimal, draw(PRICES))
-    symbol, ended = draw(st.sampled_from(sorted(SYMBOLS))), draw(st.sampled_from(exits))
+def trade(random: Random, exits: Sequence[datetime], prices: Sequence[tuple[Decimal, ...]]) -> Traded:
+    entry, stop, exit_price = random.choice(prices)
+    symbol, ended = random.choice(sorted(SYMBOLS)), random.choice(exits)
     listed = SYMBOLS[symbol]
-    status = draw(st.sampled_from(("CLOSED",) * 9 + ("OPEN", "PENDING", "CANCELLED")))
+    status = random.choice(("CLOSED",) * 12 + ("OPEN", "PENDING", "CANCELLED"))
     closed = status == "CLOSED"
-    known = draw(st.booleans())
-    tested = draw(st.sampled_from((None, False, True))) if known else None
+    known = random.random() < 0.8
+    tested = random.choice((None, False, True, True)) if known else None
     return Traded(
-        id=draw(IDS),
+        id=UUID(int=random.getrandbits(128), version=4),
         symbol=symbol,
-        timeframe=draw(st.sampled_from(("1d", "1h"))),
-        origin=draw(st.sampled_from(("external", "paper"))),
+        timeframe=random.choice(("1d", "1d", "1h")),
+        origin=random.choice(("external", "paper", "paper")),
         status=status,
         generated_at=ended - 3 * HOUR,
-        pattern_type=draw(st.sampled_from(TYPES)),
+        pattern_type=random.choice(TYPES),
         entry=entry,
         stop=stop,
         exit_price=exit_price if closed else None,
         exit=ended if closed else None,
-        sessions=draw(st.integers(0, 6)) if closed else None,
+        sessions=random.randint(0, 6) if closed else None,
         sector=listed[1] if listed and listed[0] == "stock" else None,
-        pattern_id=draw(IDS) if known or draw(st.booleans()) else None,
-        phase=draw(st.sampled_from(PHASES)) if known else None,
+        pattern_id=UUID(int=random.getrandbits(128)) if known or random.random() < 0.5 else None,
+        phase=random.choice(PHASES) if known else None,
         tested=tested,
-        tested_at=draw(st.sampled_from((None, ended - TICK, ended, ended + TICK))) if tested else None,
+        tested_at=random.choice((None, ended - TICK, ended, ended + TICK)) if tested else None,
     )
 
 
-def portfolios(most: int = 40) -> st.SearchStrategy[list[Traded]]:
-    """Ids are all different; two trades may have all else in common."""
-    return st.lists(trades(), max_size=most, unique_by=(lambda t: t.id, lambda t: t.pattern_id or t.id))
+def portfolio(seed: int) -> list[Traded]:
+    """None, a few, or many trades, spread over a year or crowded into few days; some without a loss."""
+    random = Random(seed)
+    count = random.choice((0, 1, 2, 8, 40, 70, 120))
+    days = [random.choice(EXITS) + 24 * n * HOUR for n in range(5)]
+    exits = random.choice((EXITS, EXITS, days, days[:1]))
+    prices = random.choice((PRICES, PRICES, PRICES, WON_ONLY, PRICES[:1]))
+    return [trade(random, exits, prices) for _ in range(count)]
 
 
-def crowds(most: int = 70) -> st.SearchStrategy[list[Traded]]:
-    """Many trades on few days: days with more than twenty, and days in between with fewer."""
-    few = [BORDERS[5] + n * 24 * HOUR for n in range(4)]
-    return st.lists(
-        trades(few), min_size=25, max_size=most, unique_by=(lambda t: t.id, lambda t: t.pattern_id or t.id)
+def window(seed: int, trades: Sequence[Traded]) -> Window:
+    """Ends at a border, or at or between the exits there are."""
+    random = Random(seed)
+    ends = [t.exit for t in trades if t.exit] or [EXITS[0]]
+    now = random.choice(
+        (random.choice(EXITS), random.choice(ends) + random.choice(STEPS), max(ends), EXITS[-1])
     )
+    days = random.choice((None, None, 0, 1, 7, 30, 90, 240, 365, 3650))
+    return Window(days, int(now.timestamp()) * 1_000_000 + now.microsecond)
 
 
-def windows() -> st.SearchStrategy[Window]:
-    return st.builds(
-        lambda days, now: Window(days, int(now.timestamp()) * 1_000_000 + now.microsecond),
-        st.sampled_from((None, 0, 1, 7, 30, 90, 240, 365, 3650)),
-        st.sampled_from(EXITS),
-    )
-
-
-def filters(**fixed: Any) -> st.SearchStrategy[Filters]:
-    """Half of them let everything through."""
-    drawn: dict[str, Any] = {
-        "phase": st.sampled_from((None, None, "A", "C", "B")),
-        "timeframe": st.sampled_from((None, None, "1d", "1w")),
-        "origin": st.sampled_from((None, None, "external", "paper")),
-        "pattern_types": st.sampled_from(((), (), ("SPRING",), ("SPRING", "SOS"), ("LPS",))),
-        "symbols": st.sampled_from(((), (), (), ("AAA",), ("BBB", "DDD", "ZZZ"))),
-        "sectors": st.sampled_from(((), (), (), ("Energy",), ("Energy", "Utilities"), ("Nowhere",))),
+def filters(seed: int, **fixed: Any) -> Filters:
+    """Mostly few of them."""
+    random = Random(seed)
+    some: dict[str, Sequence[Any]] = {
+        "phase": ("A", "C", "B"),
+        "timeframe": ("1d", "1h", "1w"),
+        "origin": ("external", "paper"),
+        "pattern_types": (("SPRING",), ("SPRING", "SOS"), ("LPS",)),
+        "symbols": (("AAA",), ("BBB", "DDD", "ZZZ"), tuple(SYMBOLS)),
+        "sectors": (("Energy",), ("Energy", "Utilities"), ("Nowhere",)),
     }
-    return st.builds(Filters, **(drawn | fixed))
+    names = random.sample(sorted(some), random.choice((0, 0, 1, 1, 1, 2, 3)))
+    return Filters(**({name: random.choice(some[name]) for name in names} | fixed))
 
 
 async def store(connection: Any, found: Iterable[Traded]) -> None:
@@ -126,8 +129,8 @@ async def store(connection: Any, found: Iterable[Traded]) -> None:
                 symbol, *listed,
             )  # fmt: skip
     await connection.executemany(
-        "INSERT INTO signals (id, origin, source, symbol, timeframe, pattern_id, pattern_type, direction, status,"
-        " generated_at, changed_at, entry_date, entry_price, stop, exit_date, exit_price, sessions_held)"
+        "INSERT INTO signals (id, origin, source, symbol, timeframe, pattern_id, pattern_type, direction,"
+        " status, generated_at, changed_at, entry_date, entry_price, stop, exit_date, exit_price, sessions_held)"
         " VALUES ($1, $2, 'test', $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15)",
         [
             (t.id, t.origin, t.symbol, t.timeframe, t.pattern_id, t.pattern_type,
@@ -160,7 +163,8 @@ async def roll_up(connection: Any, found: Iterable[Traded]) -> None:
     for day, rolled in days.items():
         for heading, m in rolled.headings.items():
             last = rolled.last.get(heading)
-            headings.append(_headline("day", day, heading, m, last and [decimal(r) for r in last]))
+            latest = None if last is None else [decimal(r) for r in last]
+            headings.append(_headline("day", day, heading, m, latest))
     for month, alike_days in groupby(days, lambda day: day.replace(day=1)):
         joined = rollups.join_days(days[day].headings for day in alike_days)
         headings += [_headline("month", month, heading, m, None) for heading, m in joined.items()]
@@ -180,18 +184,14 @@ def _headline(
     grain: str, period: date, heading: Heading, m: Measures, last: list[Decimal] | None
 ) -> tuple[Any, ...]:
     return (
-        grain, period, heading.heading, heading.name, heading.phase, heading.timeframe, heading.origin, heading.test,
-        *_cells(m), last,
+        grain, period, heading.heading, heading.name, heading.phase, heading.timeframe, heading.origin,
+        heading.test, *_cells(m), last,
     )  # fmt: skip
 
 
 def _cells(m: Measures) -> tuple[Any, ...]:
     last_exit = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=m.last_exit)
     return (
-        m.trades, m.wins, m.losses, decimal(m.r_sum), decimal(m.r_won), decimal(m.r_lost), decimal(m.r_squares, 24),
-        decimal(m.r_high), decimal(m.r_low), decimal(m.r_fall), list(m.held), list(m.held_trades), last_exit,
+        m.trades, m.wins, m.losses, decimal(m.r_sum), decimal(m.r_won), decimal(m.r_lost),
+        decimal(m.r_squares, 24), decimal(m.r_high), decimal(m.r_low), decimal(m.r_fall), list(m.held), list(m.held_trades), last_exit,
     )  # fmt: skip
-
-
-def identity(number: int) -> UUID:
-    return UUID(int=number)
