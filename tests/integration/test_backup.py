@@ -132,7 +132,8 @@ def test_a_stack_that_holds_something_is_kept_unless_forced(
     execute(settings.database_url, "UPDATE bars SET close = 9.5; DELETE FROM api_keys")
     environment = environment_of(settings)
     refused = rollo(environment, "restore", path, where=tmp_path, code=2)
-    assert "the stack is not empty: it has rows in bars, dead_letters," in refused.stderr
+    assert "the stack is not empty: it has rows in " in refused.stderr
+    assert " bars, dead_letters," in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert epoch(settings.database_url) == old
     told = rollo(environment, "restore", path, "--force", where=tmp_path)
