@@ -355,16 +355,12 @@ async def load(
     with unavailable("postgres"):
         async with connection.transaction():
             tables = await _in_order(connection, manifest)
-            for name in tables:  # what triggers note of rows is in the backup itself
-                await connection.execute(f"ALTER TABLE {_q(name)} DISABLE TRIGGER USER")
             # The marks are in the backup like everything else: triggers would set others beside them.
             await _triggers(connection, tables, "DISABLE")
             await connection.execute(f"TRUNCATE {', '.join(map(_q, tables))}")
             for name in tables:
                 await _load_table(connection, archive, name, manifest.tables[name], progress)
             await _triggers(connection, tables, "ENABLE")
-            for name in tables:
-                await connection.execute(f"ALTER TABLE {_q(name)} ENABLE TRIGGER USER")
             for name, last in manifest.sequences.items():
                 await connection.execute(sql["raise_sequence"], name, last)
             epoch: str = await connection.fetchval(sql["new_epoch"])
