@@ -11,10 +11,15 @@ from rollotape import cli
 
 PROGRAM = [sys.executable, "-c", "from rollotape.cli import main; main()"]
 WITHOUT_JSON = {
-    ("demo",), ("up",), ("bridge",), ("export",), ("contracts",), ("cache",), ("dlq",), ("key",),
+    ("demo",), ("up",), ("bridge",), ("export",), ("contracts",), ("cache",), ("analytics",), ("dlq",),
+    ("key",),
 }  # fmt: skip
 """Those that run until Ctrl-C, those that print a document anyway, and those whose parts are below."""
-PARTS = [("cache", "rebuild"), *(("dlq", p) for p in ("list", "show", "requeue", "drop"))]
+PARTS = [
+    ("cache", "rebuild"),
+    ("analytics", "rebuild"),
+    *(("dlq", p) for p in ("list", "show", "requeue", "drop")),
+]
 PARTS += [("key", p) for p in ("create", "list", "revoke")]
 
 

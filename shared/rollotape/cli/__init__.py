@@ -23,6 +23,7 @@ COMMANDS = {
     "restore": ("backup.restore", "Put the content of a backup into an empty stack."),
     "dlq": ("dlq.app", "List, show, requeue or drop what could not be applied."),
     "cache": ("cache.app", "Build the read models anew."),
+    "analytics": ("analytics.app", "Add up anew what trades have earned."),
     "simulate": ("simulate.simulate", "Make a market that does not exist, with labels for what is in it."),
     "score": ("score.score", "Compare detections with the labels of a simulated market."),
     "chart": ("chart.chart", "Draw a symbol with its ranges and with every event on its bar."),

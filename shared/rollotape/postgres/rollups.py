@@ -27,6 +27,8 @@ LOCK = 0x726F6C6C7570
 """Advisory lock of the one who rolls: "rollup" in ASCII."""
 BUDGET_S = 1.5
 """So long one run goes on with further days: others wait for its commit to see what it has done."""
+PATIENCE_S = 3_600.0
+"""To mark everything every trade is looked at."""
 
 _MEASURES = Measures._fields
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -67,9 +69,17 @@ class Rollups:
     async def waiting(self) -> Waiting:
         return Waiting._make(await self._pool.fetchrow(self._sql["waiting"]) or ())
 
-    async def mark_everything(self) -> None:
-        """Have every day rolled anew."""
-        await self._pool.execute(self._sql["mark_everything"])
+    async def mark_everything(self) -> int:
+        """Have every day rolled anew; the last mark, up to which `left` counts."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            await connection.execute(self._sql["mark_everything"], timeout=PATIENCE_S)
+            last: int = await connection.fetchval(self._sql["last_mark"])
+        return last
+
+    async def left(self, last: int) -> int:
+        """Days that are still due by marks up to this one: others may go on to be marked."""
+        return int(await self._pool.fetchval(self._sql["left"], last))
 
     async def run(self, budget_s: float = BUDGET_S) -> Run | None:
         """Roll what is due, at least one day of it; None when nothing is, or somebody else is at it.

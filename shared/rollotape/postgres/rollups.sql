@@ -74,3 +74,9 @@ SELECT DISTINCT new_york_day(exit_date) FROM signals WHERE status = 'CLOSED'
 UNION SELECT DISTINCT day FROM performance_days
 UNION SELECT DISTINCT period FROM performance_headlines
 UNION SELECT NULL
+
+-- name: last_mark
+SELECT coalesce(max(id), 0) FROM unrolled_days
+
+-- name: left
+SELECT count(DISTINCT day) FROM unrolled_days WHERE id <= $1
