@@ -44,6 +44,289 @@ REAL = (
     "AAPL", "BA", "CAT", "CVX", "DIS", "GE", "IBM", "INTC", "JNJ", "JPM", "KO", "MSFT", "PFE", "WMT", "XOM",
 )  # fmt: skip
 
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway of its own."""
+    app = create_app(settings)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://g") as opened:
+        yield opened
+    await app.state.servers.close()
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with _open(settings) as opened:
+        yield opened
+
+
+def _servers(client: httpx.AsyncClient) -> Any:
+    transport: Any = client._transport
+    return transport.app.state.servers
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> Any:
+    answer = await client.get(f"{AT}/{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def _rows(client: httpx.AsyncClient, path: str) -> list[dict[str, str]]:
+    answer = await client.get(f"{AT}/{path}", headers={"Accept": "text/csv"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+async def _next(client: httpx.AsyncClient) -> None:
+    """Have the gateway know what PostgreSQL says now."""
+    await _servers(client).generations.next()
+
+
+# ---- equal to the reference
+
+
+def _portfolio(count: int = 120) -> list[Traded]:
+    """Trades of the last hundred days and more, with all that can be said of one."""
+    random, now = Random(11), datetime.now(UTC).replace(microsecond=0)
+    found = []
+    for _ in range(count):
+        symbol = random.choice(sorted(portfolios.SYMBOLS))
+        listed = portfolios.SYMBOLS[symbol]
+        days_ago = random.choice((1, 3, 9, 20, 45, 80, 120, 500))
+        ended = now - timedelta(days=days_ago, hours=random.randrange(30))
+        entry, stop = random.choice((("100", "95"), ("100", "105"), ("33.33333333", "32.1")))
+        away = (Decimal(entry) - Decimal(stop)) * Decimal(random.choice(("-1", "-1", "0", "0.3", "1.7", "3")))
+        closed, known = random.random() < 0.9, random.random() < 0.8
+        tested = random.choice((None, False, True)) if known else None
+        found.append(
+            Traded(
+                id=UUID(int=random.getrandbits(128), version=4),
+                symbol=symbol,
+                timeframe=random.choice(("1d", "1d", "1h")),
+                origin=random.choice(("paper", "paper", "external")),
+                status="CLOSED" if closed else random.choice(("OPEN", "PENDING", "CANCELLED")),
+                generated_at=ended - timedelta(hours=5),
+                pattern_type=random.choice(portfolios.TYPES),
+                entry=Decimal(entry),
+                stop=Decimal(stop),
+                exit_price=(Decimal(entry) + away).quantize(Decimal("1e-8")) if closed else None,
+                exit=ended if closed else None,
+                sessions=random.randrange(9) if closed else None,
+                sector=listed[1] if listed and listed[0] == "stock" else None,
+                pattern_id=UUID(int=random.getrandbits(128), version=4) if known else None,
+                phase=random.choice(portfolios.PHASES) if known else None,
+                tested=tested,
+                tested_at=ended - timedelta(hours=random.choice((-1, 1))) if tested else None,
+            )
+        )
+    return found
+
+
+@pytest.fixture
+async def trades(settings: Settings, database_url: str) -> list[Traded]:
+    """A portfolio that is stored and rolled up."""
+    found = _portfolio()
+    connection = await asyncpg.connect(database_url)
+    try:
+        await portfolios.store(connection, found)
+    finally:
+        await connection.close()
+    await roll_up(settings)
+    return found
+
+
+QUERIES: dict[str, tuple[int | None, Filters]] = {
+    "": (30, Filters(origin="paper")),
+    "days=7": (7, Filters(origin="paper")),
+    "days=90&origin=all": (90, Filters()),
+    "days=all&origin=external": (None, Filters(origin="external")),
+    "days=all": (None, Filters(origin="paper")),
+    "days=400&phase=c": (400, Filters(origin="paper", phase="C")),
+    "days=3650&detection_phase=A&phase=A&origin=all": (3650, Filters(phase="A")),
+    "days=all&timeframe=1Hour": (None, Filters(origin="paper", timeframe="1h")),
+    "days=all&symbols=aaa,ddd": (None, Filters(origin="paper", symbols=("AAA", "DDD"))),
+    "days=all&sectors=energy&sectors=Utilities&origin=all": (None, Filters(sectors=("Energy", "Utilities"))),
+    "days=45&sectors=energy&phase=C&timeframe=1d": (
+        45,
+        Filters(origin="paper", sectors=("Energy",), phase="C", timeframe="1d"),
+    ),
+}
+TYPED: dict[str, tuple[int | None, Filters]] = QUERIES | {
+    "days=all&pattern_types=spring,sos": (None, Filters(origin="paper", pattern_types=("SOS", "SPRING"))),
+    "days=90&pattern_types=utad&origin=all": (90, Filters(pattern_types=("UTAD",))),
+}
+
+
+def _window(days: int | None) -> Window:
+    return Window(days, time_ns() // 1_000)
+
+
+def _split(split: Split) -> dict[str, Any]:
+    parts = {"test_confirmed": split.test_confirmed, "test_unconfirmed": split.test_unconfirmed}
+    return told(split.performance) | {name: part and told(part) for name, part in parts.items()}
+
+
+def _phases(found: Mapping[str, int]) -> dict[str, int]:
+    return dict.fromkeys(("A", "B", "C", "D", "E", "unknown"), 0) | dict(found)
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _instant(when: datetime | None) -> str | None:
+    return None if when is None else when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _expected_types(found: PatternPerformance) -> list[dict[str, Any]]:
+    return [
+        {"pattern_type": row.pattern_type, **_split(row.split), "phases": _phases(row.phases)}
+        for row in found.rows
+    ]
+
+
+async def test_performance_is_what_a_reference_says(client: httpx.AsyncClient, trades: list[Traded]) -> None:
+    for query, (days, filters) in TYPED.items():
+        expected = reference.pattern_performance(trades, _window(days), filters)
+
+        said = await _get(client, f"pattern-performance?{query}")
+
+        assert said["patterns"] == _expected_types(expected), query
+        assert said["total"] == _split(expected.total) | {"phases": _phases(expected.phases)}, query
+        assert (said["as_of"], said["stale"]) == (_instant(expected.as_of), False)
+        assert said["filters"]["origin"] == (filters.origin or "all")
+
+
+async def test_sectors_are_what_a_reference_says(
+    client: httpx.AsyncClient, trades: list[Traded], database_url: str
+) -> None:
+    execute(
+        database_url,
+        "INSERT INTO sector_mapping (symbol, sector, etf, rs_score, is_sector_leader) VALUES"
+        " ('AAA', 'Energy', 'XLE', 1.25, true), ('EEE', 'Energy', 'XLE', -3.5, false),"
+        " ('CCC', NULL, NULL, 2, false)",
+    )
+    stocks = [dict(row) for row in fetch(database_url, "SELECT * FROM sector_mapping")]
+    for query, (days, filters) in TYPED.items():
+        expected = reference.sector_breakdown(trades, stocks, _window(days), filters)
+
+        said = await _get(client, f"sector-breakdown?{query}")
+
+        assert said["sectors"] == [
+            {
+                "sector": row.sector,
+                "etf": row.etf,
+                "leader_count": row.leader_count,
+                "median_rs": _number(row.median_rs),
+                **_split(row.split),
+            }
+            for row in expected.rows
+        ], query
+        assert said["total"] == {"leader_count": expected.leader_count, **_split(expected.total)}, query
+
+
+async def test_a_trend_is_what_a_reference_says(client: httpx.AsyncClient, trades: list[Traded]) -> None:
+    for query, (days, filters) in QUERIES.items():
+        expected = reference.trend(trades, "SPRING", _window(days), filters)
+
+        said = await _get(client, f"trend/Spring?{query}")
+
+        rows = [{name: _number(value) for name, value in asdict(row).items()} for row in expected.rows]
+        assert said["trend"] == [row | {"date": row["date"].isoformat()} for row in rows], query
+        assert (said["pattern_type"], said["rolling_state"]) == ("SPRING", None)
+
+
+async def test_trades_are_those_of_a_reference_in_its_order(
+    client: httpx.AsyncClient, trades: list[Traded]
+) -> None:
+    for query, (days, filters) in TYPED.items():
+        expected = reference.asked(trades, _window(days), filters)
+
+        said = await _get(client, f"trades?{query}&sort=asc&limit=1000")
+        numbered = await _get(client, f"trades?{query}&per_page=100")
+
+        assert [t["id"] for t in said["trades"]] == [str(t.id) for t in expected], query
+        assert [t["realized_r"] for t in said["trades"]] == [float(t.r) for t in expected]
+        assert [t["test_confirmed"] for t in said["trades"]] == [t.test for t in expected]
+        assert [t["sector"] for t in said["trades"]] == [t.sector for t in expected]
+        assert numbered["pagination"]["total"] == len(expected), query
+
+
+async def test_five_years_of_real_bars_give_what_a_reference_says(
+    shared_data: Path, settings: Settings, client: httpx.AsyncClient
+) -> None:
+    """Paper trades on the detector's own patterns, from bars to HTTP."""
+    bars = feeds.daily(shared_data / "bars_daily_sp500.csv.gz", REAL)
+    async with open_bench(settings) as bench:
+        read = Read(Wyckoff(bench.pool, CURRENT), bench.outbox, quiet_s=-1.0)
+        await bench.apply([payload for _, payload in feeds.frames(bars, 500)])
+        while await read.once():
+            pass
+    await roll_up(settings)
+    stored = stored_trades(settings.database_url)
+    expected = reference.pattern_performance(stored, _window(None), Filters(origin="paper"))
+
+    said = await _get(client, "pattern-performance?days=all")
+
+    assert said["total"]["trade_count"] > 20
+    assert said["patterns"] == _expected_types(expected)
+    assert said["total"]["win_rate"] == _number(expected.total.performance.win_rate)
+    listed = await _get(client, "trades?days=all&limit=1000&sort=asc")
+    ended = reference.asked(stored, _window(None), Filters(origin="paper"))
+    assert [t["id"] for t in listed["trades"]] == [str(t.id) for t in ended]
+
+
+# ---- forms and pages
+
+TABLES = (
+    ("pattern-performance?days=all", "patterns"),
+    ("sector-breakdown?days=all", "sectors"),
+    ("trend/SPRING?days=all", "trend"),
+    ("trades?days=all&limit=7", "trades"),
+    ("trades/utad?days=all&page=1", "trades"),
+)
+
+
+async def test_csv_has_the_same_rows_in_the_same_order(
+    client: httpx.AsyncClient, trades: list[Traded]
+) -> None:
+    for path, rows in TABLES:
+        said, table = (await _get(client, path))[rows], await _rows(client, path)
+
+        assert len(said) == len(table) > 1, path
+        for one, row in zip(said, table, strict=True):
+            plain = {n: _cell(v) for n, v in one.items() if not isinstance(v, dict | list) and n in row}
+            assert row.items() >= plain.items(), path
+            assert len(plain) > 5
+            if rows == "patterns":
+                assert row["phase_c"] == _cell(one["phases"]["C"])
+                assert row["win_rate_low"] == _cell(one["win_rate_ci95"][0])
+                split = one["test_confirmed"] or {}
+                assert row["test_confirmed_win_rate"] == _cell(split.get("win_rate"))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+async def test_csv_without_rows_has_its_header(client: httpx.AsyncClient) -> None:
+    for path in ("pattern-performance", "sector-breakdown", "trend/SPRING", "trades", "vsa"):
+        answer = await client.get(f"{AT}/{path}?format=csv")
+
+        assert answer.status_code == 200
+        assert len(answer.text.splitlines()) == 1, path
+        assert len(answer.text.split(",")) > 5
+
+
+@pytest.mark.parametrize("sort", ["asc", "desc"])
+@pytest.mark.parametrize("status", ["closed", "all"])
+async def test_pages_lose_no_trade_and_give_none_twice(
+    client: httpx.AsyncClient, trades: list[Traded], status: str, sort: str
+) -> None:
+    path = f"trades?days=all&origin=all&sort={sort}&status={status}"
+    whole = [t["id"] for t in (await _get(client, f"{path}&limit=1000"))["trades"]]
+
     answer = await client.get(f"{AT}/{path}&limit=7")
     by_token = answer.json()["trades"]
     while "link" in answer.headers:
