@@ -35,7 +35,7 @@ bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/
 docs: $(INSTALLED) ## Write the references in docs/ anew, from the contracts, the settings and the metrics
 	$(BIN)/rollo contracts streams --out docs/events.md
 	$(BIN)/rollo contracts settings --out docs/configuration.md
-	$(BIN)/rollo contracts metrics --out docs/metrics.md
+	$(BIN)/rollo contracts metrics --out docs/monitoring.md
 
 picture: $(INSTALLED) ## Draw docs/terminal.svg anew, from a demonstration that is run for it
 	@PYTHONPATH=tests $(BIN)/python -P -m support.portrait

@@ -130,7 +130,8 @@ async def store(connection: Any, found: Iterable[Traded]) -> None:
             )  # fmt: skip
     await connection.executemany(
         "INSERT INTO signals (id, origin, source, symbol, timeframe, pattern_id, pattern_type, direction,"
-        " status, generated_at, changed_at, entry_date, entry_price, stop, exit_date, exit_price, sessions_held)"
+        " status, generated_at, changed_at, entry_date, entry_price, stop, exit_date, exit_price,"
+        " sessions_held)"
         " VALUES ($1, $2, 'test', $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15)",
         [
             (t.id, t.origin, t.symbol, t.timeframe, t.pattern_id, t.pattern_type,
@@ -192,6 +193,7 @@ def _headline(
 def _cells(m: Measures) -> tuple[Any, ...]:
     last_exit = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=m.last_exit)
     return (
-        m.trades, m.wins, m.losses, decimal(m.r_sum), decimal(m.r_won), decimal(m.r_lost),
-        decimal(m.r_squares, 24), decimal(m.r_high), decimal(m.r_low), decimal(m.r_fall), list(m.held), list(m.held_trades), last_exit,
+        m.trades, m.wins, m.losses,
+        decimal(m.r_sum), decimal(m.r_won), decimal(m.r_lost), decimal(m.r_squares, 24),
+        decimal(m.r_high), decimal(m.r_low), decimal(m.r_fall), list(m.held), list(m.held_trades), last_exit,
     )  # fmt: skip

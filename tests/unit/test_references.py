@@ -80,7 +80,7 @@ def test_it_is_told_who_writes_each_table() -> None:
     [
         ("events.md", reference.streams),
         ("configuration.md", reference.settings),
-        ("metrics.md", reference.metrics),
+        ("monitoring.md", reference.metrics),
     ],
 )
 def test_a_reference_is_what_make_docs_writes(name: str, made: Callable[[], str]) -> None:
