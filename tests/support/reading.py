@@ -23,7 +23,7 @@ ENDINGS: dict[str, set[int]] = {
     "rollo doctor --json": {0, 1},
 }
 """Exit codes other than 0 that are no failure."""
-PROGRESS = re.compile(r"^[\w.-]+: (\d+%, |[\d,]+ of [\d,]+ |[\d,]+ \w+ left$)")
+PROGRESS = re.compile(r"^[\w.-]+: (\d+%, |[\d,]+ of [\d,]+( |$)|[\d,]+ \w+ left$)")
 """Lines that come only when a command takes long."""
 LISTED = {
     "rollo key revoke ID": "rollo key list",
