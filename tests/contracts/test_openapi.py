@@ -10,6 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api_gateway.app import create_app, describe
 from api_gateway.problems import CATALOGUE
 from rollotape.settings import Settings
+from support.closed_trades import Trade, insert_trades
 from support.gateway import (
     Event,
     Judge,
@@ -46,6 +47,7 @@ async def client(settings: Settings, database_url: str) -> AsyncIterator[httpx.A
     await insert_days(database_url, "AAPL", 30, evaluable_from=20)
     await insert_scores(database_url, [Score("AAPL", n, n / 7) for n in range(10)])
     await insert_patterns(database_url, [Setup(1), Setup(2, "MSFT", detected_at=day(25))])
+    await insert_trades(database_url, [Trade(1, 1.0, pattern=1), Trade(2, None), Trade(3, -1.0)])
     await build_model(settings)
     events = [Event(21), Event(22), Event(23, "upthrust", rule_set="classic-1")]
     await insert_events(database_url, "AAPL", events)
@@ -124,6 +126,25 @@ def test_every_operation_has_its_own_id_and_a_sentence(document: dict[str, Any])
         ("GET", "/api/analytics/rs?as_of=x", {}, 422),
         ("GET", "/api/analytics/rs?page_token=x", {}, 400),
         ("GET", "/api/analytics/rs/leaders", {}, 200),
+        ("GET", "/api/analytics/pattern-performance", {}, 200),
+        ("GET", "/api/analytics/pattern-performance?days=all&phase=C&origin=all&symbols=AAPL", {}, 200),
+        ("GET", "/api/analytics/pattern-performance?format=csv", {}, 200),
+        ("GET", "/api/analytics/pattern-performance", {"headers": {"If-None-Match": "*"}}, 304),
+        ("GET", "/api/analytics/pattern-performance?days=x", {}, 422),
+        ("GET", "/api/analytics/sector-breakdown?symbols=AAPL", {}, 200),
+        ("GET", "/api/analytics/trend/SPRING?symbols=AAPL", {}, 200),
+        ("GET", "/api/analytics/trend/a-b", {}, 422),
+        ("GET", "/api/analytics/trades", {}, 200),
+        ("GET", "/api/analytics/trades?status=all&limit=1", {}, 200),
+        ("GET", "/api/analytics/trades?page_token=x", {}, 400),
+        ("GET", "/api/v1/analytics/trades/spring?page=1", {}, 200),
+        ("GET", f"/api/analytics/trades/{Trade(1, 1.0).id}", {}, 200),
+        ("GET", f"/api/analytics/trades/{Trade(9, 1.0).id}", {}, 404),
+        ("GET", "/api/analytics/trades/a-b", {}, 422),
+        ("GET", "/api/analytics/vsa?days=all&origin=all", {}, 200),
+        ("GET", f"/api/analytics/preliminary-events/{Setup(1).id}?lookback_days=5", {}, 200),
+        ("GET", f"/api/analytics/preliminary-events/{Setup(1).id}?format=csv", {}, 200),
+        ("GET", f"/api/analytics/preliminary-events/{Setup(9).id}", {}, 404),
         ("GET", "/api/symbols/AAPL/rs", {}, 200),
         ("GET", "/api/symbols/NONE/rs", {}, 404),
         ("GET", "/api/symbols", {}, 200),
