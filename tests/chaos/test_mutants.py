@@ -15,7 +15,7 @@ pytestmark = pytest.mark.chaos
 
 SEEDS = (201, 202, 203, 204, 205, 206, 207, 208)
 """As many chances as it takes: where a race goes is not ours to say, and one broken run is enough."""
-DRAIN_S = 30.0
+DRAIN_S = 60.0
 KILL_BEFORE_COMMIT = Fault(("kill",), Point.COMMITTING, 1)
 KILL_BEFORE_SAYING = Fault(("kill all",), Point.SAYING, 1)
 PAUSE_WITH_STALE_VIEW = Fault(("pause",), Point.GATHERED, 1)
@@ -36,7 +36,8 @@ CAUGHT = {
         (PAUSE_WITH_STALE_VIEW,), ("verify: ", "one fact and version, two contents: ", "vsa_events: ")
     ),
     "no_revision_guard": Case((KILL_BEFORE_COMMIT,), ("bars: ",)),
-    "no_outbox": Case((KILL_BEFORE_SAYING,) * 2, ("what was said: ", "patterns said: ")),
+    "last_event_wins": Case((KILL_BEFORE_COMMIT,), ("trades of outside systems: ",)),
+    "no_outbox": Case((KILL_BEFORE_SAYING,) * 2, ("what was said: ", "patterns said: ", "trades said: ")),
     "group_at_end": Case((KILL_BEFORE_COMMIT,), ("bars: ",)),
     "dates_gone_first": Case(
         (Fault(("kill",), Point.GATHERED, of="rs-worker"),), ("rs_scores: ", "verify: "), Crew(1, 1), True

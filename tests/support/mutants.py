@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from uuid import UUID
 
 import cache_builder.main
 import detector.main
@@ -22,10 +23,12 @@ from detector.handlers import ApplyBars
 from rollotape import calendars, facts, service
 from rollotape.domain import bars as domain
 from rollotape.domain.bars import Rows
+from rollotape.domain.patterns import Stored
 from rollotape.postgres import outbox, versions
 from rollotape.postgres.leases import Leases
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
+from rollotape.postgres.states import States
 from rollotape.postgres.strength import Block, Strength
 from rollotape.postgres.tape import Tape
 from rollotape.postgres.versions import Version
@@ -132,6 +135,20 @@ def no_revision_guard() -> None:
     Tape.__init__ = unguarded  # type: ignore[method-assign]
 
 
+def last_event_wins() -> None:
+    """The event about a pattern or a trade that came last is its state."""
+    init, stored = States.__init__, States.stored
+
+    def unguarded(self: States, pool: Any, table: str, columns: Sequence[str], guard: str) -> None:
+        init(self, pool, table, columns, "true")
+
+    async def unranked(self: States, ids: Collection[UUID]) -> dict[UUID, Stored]:
+        found = await stored(self, ids)
+        return {i: known._replace(rank=(False, -1, 0)) for i, known in found.items()}
+
+    States.__init__, States.stored = unguarded, unranked  # type: ignore[method-assign]
+
+
 def no_outbox() -> None:
     """What is to be said is said after the commit, and kept nowhere before."""
 
@@ -223,7 +240,7 @@ def _waits(awaited: Any) -> Iterator[str]:
 BUGS: Mapping[str, Callable[[], None]] = {
     f.__name__: f
     for f in (
-        ack_before_commit, no_version_check, no_revision_guard, no_outbox, group_at_end,
+        ack_before_commit, no_version_check, no_revision_guard, last_event_wins, no_outbox, group_at_end,
         ack_before_model, dates_gone_first,
     )
 }  # fmt: skip

@@ -24,7 +24,7 @@ LAST = 60
 DRAIN_S = 120.0
 LIVES = 150
 """Patterns that a run is told of."""
-TRADES = 120
+TRADES = 80
 """Trades of outside systems that a run is told of."""
 POISON = (
     b"{",
