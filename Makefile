@@ -32,10 +32,11 @@ chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again
 bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -P -m bench $(ARGS)
 
-docs: $(INSTALLED) ## Write the references in docs/ anew, from the contracts, the settings and the metrics
+docs: $(INSTALLED) ## Write the references in docs/ anew, from the contracts, the settings, the metrics and the database
 	$(BIN)/rollo contracts streams --out docs/events.md
 	$(BIN)/rollo contracts settings --out docs/configuration.md
 	$(BIN)/rollo contracts metrics --out docs/monitoring.md
+	ROLLO_TEST_DOCS=write $(BIN)/python -m pytest -q -k make_docs tests/integration/test_schema.py
 
 picture: $(INSTALLED) ## Draw docs/terminal.svg anew, from a demonstration that is run for it
 	@PYTHONPATH=tests $(BIN)/python -P -m support.portrait
