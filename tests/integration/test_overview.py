@@ -37,7 +37,8 @@ async def test_open_ranges_are_told_of_as_they_stand_and_the_one_that_moved_last
         databases.execute(settings.database_url, RANGE.format(at=f"'2026-01-0{told['day']}'", **told))
     for kind, day in (("AR", 5), ("SC", 2)):
         databases.execute(settings.database_url, EVENT.format(kind=kind, at=f"'2026-01-0{day}'"))
-    spread = f"('A', '1d', 'seed-1', 'no_demand', {', '.join(3 * ["'2026-01-05'"])}, 'bearish')"
+    at = "'2026-01-05'"
+    spread = f"('A', '1d', 'seed-1', 'no_demand', {at}, {at}, {at}, 'bearish')"
     databases.execute(settings.database_url, f"INSERT INTO vsa_events ({COLUMNS}) VALUES {spread}")
     async with await open_pool(settings, service="test", size=1) as pool:
         seen = await overview(pool)
