@@ -154,6 +154,15 @@ _TARGETS = {
     "a number that is none": "/api/patterns/scan?confidence_min=nan&vol_min=-inf&rsi_range=nan,inf",
     "a thousand types": "/api/patterns/scan?pattern_types=" + ",".join(f"T{n}" for n in range(1_000)),
     "no id": "/api/patterns/%00",
+    "NUL as a type": "/api/analytics/trend/%00",
+    "no type": "/api/analytics/trades/",
+    "no UTF-8 as a type": "/api/analytics/trades/%FF%FE?limit=1",
+    "NUL in the filters of trades": "/api/analytics/trades?symbols=%00&sectors=%00&days=%00&phase=%00",
+    "more days than there were": "/api/analytics/pattern-performance?days=99999999999999999999",
+    "a page of trades far beyond": "/api/analytics/trades?days=all&page=1000000&per_page=100",
+    "a made-up token of trades": "/api/analytics/trades?page_token=" + "A" * 5_000,
+    "a thousand types of trades": "/api/analytics/vsa?pattern_types="
+    + ",".join(f"T{n}" for n in range(1_000)),
     "nothing there": "/.env",
 }
 

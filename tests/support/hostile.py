@@ -6,7 +6,12 @@ from zlib import crc32
 import schemathesis
 from schemathesis import GenerationMode, HookContext
 
-FOUND = {"symbol": "AAPL", "pattern_id": "00000000-0000-0000-0000-000000000007"}
+FOUND = {
+    "symbol": "AAPL",
+    "pattern_id": "00000000-0000-0000-0000-000000000007",
+    "pattern_type": "SPRING",
+    "which": "spring",
+}
 
 
 @schemathesis.hook
@@ -18,6 +23,8 @@ def before_call(context: HookContext, case: Any, **_: Any) -> None:
         _agree(case.query)
     if case.path_parameters and crc32(str(case.path_parameters).encode()) % 2:
         case.path_parameters |= {n: FOUND[n] for n in case.path_parameters}  # half of them find something
+    if case.query and "-" in str((case.path_parameters or {}).get("which", "")):
+        case.query.clear()  # one trade by its id has no filters
 
 
 def _agree(query: Any) -> None:
@@ -26,6 +33,8 @@ def _agree(query: Any) -> None:
         query.pop("limit", None)  # one way of paging at a time
     if "rsi_range" in query:
         query["rsi_range"] = "30,70"  # the smaller one first
+    if "phase" in query and "detection_phase" in query:
+        query["phase"] = query["detection_phase"]  # two names of one filter
     if "kinds" in query:
         query["rule_set"] = "all"
     if "start" in query and "end" in query:

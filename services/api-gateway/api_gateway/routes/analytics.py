@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Path, Request, Response
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
@@ -28,6 +28,7 @@ MOST = 1_000
 MOST_PER_PAGE = 100
 MOST_LOOKBACK = 3_650
 _ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_WHICH = f"^([A-Za-z0-9_]{{1,40}}|{_ID})$"
 _WAITS = {"universe": "it waits for universes", "watchlist_id": "it waits for watchlists"}
 _PHASE = ("A", "B", "C", "D", "E")
 
@@ -275,7 +276,11 @@ async def get_trades(
 
 async def get_trade(
     request: Request,
-    which: Annotated[str, Path(description="A pattern type in either case, or the id of a trade.")],
+    which: Annotated[
+        str,
+        Path(description="A pattern type in either case, or the id of a trade."),
+        WithJsonSchema({"type": "string", "pattern": _WHICH}),
+    ],
     servers: Servers,
 ) -> Response:
     """By pattern type: as `/api/analytics/trades`. By id: that trade, whatever its status; unknown is 404."""
