@@ -218,9 +218,8 @@ def _of_sector(name: str | None, groups: "_Groups", found: "Record | None") -> O
     split = groups.split(False, name)
     if found is None:
         return OfSector(name, split, 0, None, None)
-    middle = None
-    if found["lower_rs"] is not None:
-        middle = mean(Decimal(repr(found["lower_rs"])) + Decimal(repr(found["upper_rs"])), 2)
+    scores = [Decimal(repr(score)) for score in found["middle"] or () if score is not None]
+    middle = mean(added(scores), len(scores))
     return OfSector(name, split, found["leader_count"], middle, found["etf"])
 
 

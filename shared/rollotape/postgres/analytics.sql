@@ -1,38 +1,36 @@
 -- name: headline_cells
 -- What was rolled up under headings, a row per month and day: whole months, and the days at the ends of the window. The
--- rows of one group (total, name, test) follow each other in time.
+-- rows of one group (total, name, test) follow each other in time. Each part and heading is looked up by itself, with
+-- all but names known: a plan that is the same for every window, and too small for parallel workers.
 -- Of a window: $1 phase, $2 timeframe, $3 origin (each may be all), $4 the heading of the rows with a name (type, sector),
 -- $5 the only name or null, $6-$7 days, $8-$9 months, $10-$11 days; ends are exclusive.
 WITH cells AS (
-    SELECT heading = 'all' AS total, name, test, period AS at, NULL::uuid AS id, trades, wins, losses,
-           r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, held_trades, last_exit
-    FROM performance_headlines
-    WHERE grain = 'month' AND heading IN ('all', $4) AND phase = $1 AND timeframe = $2 AND origin = $3
-      AND period >= $8 AND period < $9 AND ($5::text IS NULL OR name = $5)
-    UNION ALL
-    SELECT heading = 'all', name, test, period, NULL, trades, wins, losses,
-           r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, held_trades, last_exit
-    FROM performance_headlines
-    WHERE grain = 'day' AND heading IN ('all', $4) AND phase = $1 AND timeframe = $2 AND origin = $3
-      AND period >= $6 AND period < $7 AND ($5::text IS NULL OR name = $5)
-    UNION ALL
-    SELECT heading = 'all', name, test, period, NULL, trades, wins, losses,
-           r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, held_trades, last_exit
-    FROM performance_headlines
-    WHERE grain = 'day' AND heading IN ('all', $4) AND phase = $1 AND timeframe = $2 AND origin = $3
-      AND period >= $10 AND period < $11 AND ($5::text IS NULL OR name = $5)
+    SELECT h.heading = 'all' AS total, c.*
+    FROM (VALUES ('month', $8::date, $9::date), ('day', $6, $7), ('day', $10, $11)) AS p(grain, first, after)
+    CROSS JOIN unnest(ARRAY['all', $4]) AS h(heading)
+    CROSS JOIN LATERAL (
+        SELECT name, test, period AS at, NULL::uuid AS id, trades, wins, losses,
+               r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, held_trades, last_exit
+        FROM performance_headlines
+        WHERE grain = p.grain AND heading = h.heading AND phase = $1 AND timeframe = $2 AND origin = $3
+          AND test IN ('all', 'yes', 'no') AND period >= p.first AND period < p.after AND ($5::text IS NULL OR name = $5)
+        OFFSET 0
+    ) AS c
 ),
 
 -- name: headline_phases
 -- Trades of each type by phase, beside the cells.
 phased AS (
-    SELECT false AS total, name, phase AS test, sum(trades) AS trades
-    FROM performance_headlines
-    WHERE heading = 'type' AND phase <> 'all' AND timeframe = $2 AND origin = $3 AND test = 'all'
-      AND ($5::text IS NULL OR name = $5)
-      AND (grain = 'month' AND period >= $8 AND period < $9
-           OR grain = 'day' AND (period >= $6 AND period < $7 OR period >= $10 AND period < $11))
-    GROUP BY name, phase
+    SELECT false AS total, c.name, c.phase AS test, sum(c.trades) AS trades
+    FROM (VALUES ('month', $8::date, $9::date), ('day', $6, $7), ('day', $10, $11)) AS p(grain, first, after)
+    CROSS JOIN LATERAL (
+        SELECT name, phase, trades
+        FROM performance_headlines
+        WHERE grain = p.grain AND heading = 'type' AND phase IN ('A', 'B', 'C', 'D', 'E') AND timeframe = $2 AND origin = $3
+          AND test = 'all' AND period >= p.first AND period < p.after AND ($5::text IS NULL OR name = $5)
+        OFFSET 0
+    ) AS c
+    GROUP BY c.name, c.phase
 ),
 
 -- name: no_phases
@@ -109,10 +107,10 @@ phased AS (
 lasted AS (
     SELECT total, name, test, array_agg(sessions) AS held, array_agg(trades) AS held_trades
     FROM (
-        SELECT c.total, c.name, c.test, h.sessions, sum(h.trades) AS trades
-        FROM cells c CROSS JOIN LATERAL unnest(c.held, c.held_trades) AS h(sessions, trades)
-        WHERE h.sessions IS NOT NULL
-        GROUP BY c.total, c.name, c.test, h.sessions
+        SELECT total, name, test, sessions, sum(trades) AS trades
+        FROM (SELECT total, name, test, unnest(held) AS sessions, unnest(held_trades) AS trades FROM cells) AS h
+        WHERE sessions IS NOT NULL
+        GROUP BY total, name, test, sessions
     ) AS h
     GROUP BY total, name, test
 ),
@@ -144,10 +142,10 @@ SELECT total, name, 'phase ' || test, trades, NULL, NULL, NULL, NULL, NULL, NULL
 lasted AS (
     SELECT total, name, test, array_agg(sessions) AS held, array_agg(trades) AS held_trades
     FROM (
-        SELECT c.total, c.name, c.test, h.sessions, sum(h.trades) AS trades
-        FROM cells c CROSS JOIN LATERAL unnest(c.held, c.held_trades) AS h(sessions, trades)
-        WHERE h.sessions IS NOT NULL
-        GROUP BY c.total, c.name, c.test, h.sessions
+        SELECT total, name, test, sessions, sum(trades) AS trades
+        FROM (SELECT total, name, test, unnest(held) AS sessions, unnest(held_trades) AS trades FROM cells) AS h
+        WHERE sessions IS NOT NULL
+        GROUP BY total, name, test, sessions
     ) AS h
     GROUP BY total, name, test
 ),
@@ -170,10 +168,9 @@ SELECT count(*) < $9 FROM (SELECT FROM found LIMIT $9) AS f
 
 -- name: leaders
 -- Every sector that has stocks, with its leaders and the two scores in the middle, which are one where they are of an
--- odd number. $1 sectors (null: any).
-SELECT sector, count(*) FILTER (WHERE is_sector_leader) AS leader_count,
-       percentile_disc(0.5) WITHIN GROUP (ORDER BY rs_score) AS lower_rs,
-       percentile_disc(0.5) WITHIN GROUP (ORDER BY rs_score DESC) AS upper_rs, max(etf) AS etf
+-- odd number: the second share is a little more than half, by less than a stock. $1 sectors (null: any).
+SELECT sector, count(*) FILTER (WHERE is_sector_leader) AS leader_count, max(etf) AS etf,
+       percentile_disc(ARRAY[0.5, 0.5000001]) WITHIN GROUP (ORDER BY rs_score) AS middle
 FROM sector_mapping
 WHERE $1::text[] IS NULL OR sector = ANY ($1)
 GROUP BY sector

@@ -13,7 +13,7 @@ COMMENT ON COLUMN signals.r IS 'realized_r as a decimal of 12 places: what all a
 CREATE INDEX idx_signals_analytics ON signals (pattern_type, exit_date, id) WHERE status = 'CLOSED';
 CREATE INDEX idx_signals_exit_date ON signals (exit_date, id) WHERE status = 'CLOSED';
 CREATE INDEX idx_signals_pattern ON signals (pattern_id);
-CREATE INDEX idx_signals_going ON signals (generated_at, id) WHERE status IN ('PENDING', 'OPEN');
+CREATE INDEX idx_signals_going ON signals (generated_at, id) WHERE status <> 'CLOSED';
 
 CREATE VIEW closed_trades AS
 SELECT s.id, s.origin, s.source, s.symbol, s.timeframe, s.pattern_id, s.pattern_type, s.direction,
@@ -102,7 +102,7 @@ CREATE TABLE performance_headlines (
     last_exit   timestamptz NOT NULL,
     last_r      numeric[],
     CONSTRAINT uq_performance_headlines UNIQUE NULLS NOT DISTINCT
-        (grain, heading, phase, timeframe, origin, test, name, period)
+        (grain, heading, phase, timeframe, origin, test, name, period) INCLUDE (trades)
 );
 CREATE INDEX idx_performance_headlines_period ON performance_headlines (period);
 COMMENT ON TABLE performance_headlines IS 'Derived from performance_days and the order of trades within a day: what trades have earned under the headings most asked for, per day and per month, over all values of a column where it says all. Written by cache-builder.';
