@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from api_gateway import cursors, queries
 from api_gateway.problems import Problem
+from api_gateway.routes.analytics import TradesQuery
 from api_gateway.routes.bars import BarsQuery
 from api_gateway.routes.patterns import ScanQuery
 from api_gateway.routes.vsa import KINDS, VsaQuery
@@ -45,7 +46,7 @@ def test_every_documented_timeframe_is_read_as_one_of_ours() -> None:
     assert read == set(TIMEFRAMES)
 
 
-@pytest.mark.parametrize("model", [BarsQuery, VsaQuery, ScanQuery])
+@pytest.mark.parametrize("model", [BarsQuery, VsaQuery, ScanQuery, TradesQuery])
 def test_bounds_are_described_in_words_of_json_schema(model: type[queries.Query]) -> None:
     for parameter in queries.parameters(model):
         assert not {"ge", "le", "gt", "lt"} & parameter["schema"].keys(), parameter
