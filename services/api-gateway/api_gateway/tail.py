@@ -6,10 +6,12 @@ client is told of a gap instead of being left to believe that nothing happened.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 import orjson
 import structlog
@@ -27,18 +29,23 @@ AT_ONCE = 1_000
 HEARTBEAT_S = 10.0
 MOST_QUEUED = 5_000
 """A client that lets more than this wait is too slow to be told everything."""
-_PATTERN = "pattern."
-_START = "0-0"
+START = "0-0"
+GAP = "gap"
+NOWHERE = "0-1"
+"""Ids are made of the time: nothing was ever said a moment after 1970 began."""
+_ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,20}-[0-9]{1,20})")
 
 log = structlog.get_logger()
 
 
 class Fact(NamedTuple):
-    """One entry about a pattern; `type` None: a place without news, "gap": some were lost before it."""
+    """One entry; `type` None: a place without news, "gap": some were lost before it."""
 
     id: str
     type: str | None = None
     payload: bytes = b""
+    symbol: str = ""
+    timeframe: str = ""
 
 
 class Read(NamedTuple):
@@ -52,21 +59,41 @@ class Read(NamedTuple):
     read: int
 
 
+class Hearer(Protocol):
+    """Somebody who is told everything that is new."""
+
+    over: asyncio.Event
+    """Nobody reads any more, or the gateway stops."""
+
+    def begin(self, position: str) -> None:
+        """From here on everything is told."""
+
+    def hear(self, facts: list[Fact]) -> None: ...
+
+
 @dataclass(eq=False)
 class Listener:
-    """One client's queue."""
+    """One client's queue of facts whose type begins so."""
 
+    kind: str
     queue: deque[Fact] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Too slow, or the gateway stops."""
 
+    def begin(self, position: str) -> None:
+        """It filters by the place itself."""
+
     def hear(self, facts: list[Fact]) -> None:
-        if len(self.queue) + len(facts) > MOST_QUEUED:
+        found = [fact for fact in facts if self.wants(fact)]
+        if len(self.queue) + len(found) > MOST_QUEUED:
             self.over.set()
-            return
-        self.queue.extend(facts)
-        self.news.set()
+        elif found:
+            self.queue.extend(found)
+            self.news.set()
+
+    def wants(self, fact: Fact) -> bool:
+        return fact.type is not None and (fact.type == GAP or fact.type.startswith(self.kind))
 
 
 class Tail:
@@ -74,9 +101,10 @@ class Tail:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._listeners: set[Listener] = set()
+        self._listeners: set[Hearer] = set()
         self._task: asyncio.Task[None] | None = None
         self._placed = asyncio.Event()
+        self._position: str | None = None
 
     async def listen(self, listener: Listener, after: str | None) -> AsyncIterator[list[Fact]]:
         """Facts after a position, then new ones as they come; an empty list when there are none for a while.
@@ -86,24 +114,24 @@ class Tail:
         Raises:
             Unavailable: Redis is away when it begins; later outages are waited out.
         """
-        await self._read(_START, count=0)  # an outage is said at once
-        await self._join(listener)  # before the past is read, so that nothing lies between
-        read = await self._read(after or _START, count=AT_ONCE if after else 0)
+        await self.read(START, count=0)  # an outage is said at once
+        await self.join(listener)  # before the past is read, so that nothing lies between
+        read = await self.read(after or START, count=AT_ONCE if after else 0)
         position = after or read.last
         while after is not None:
             if not read.found and position != read.last:
                 position = read.last
-                yield [Fact(position, "gap")]
+                yield [Fact(position, GAP)]
                 break
             position = read.facts[-1].id if read.facts else position
-            yield read.facts
+            yield [fact if listener.wants(fact) else Fact(fact.id) for fact in read.facts]
             if not read.more:
                 break
-            read = await self._read(position, count=AT_ONCE)
+            read = await self.read(position, count=AT_ONCE)
         else:
             yield [Fact(position)]
         while not listener.over.is_set():
-            heard = [f for f in listener.queue if f.type == "gap" or order(f.id) > order(position)]
+            heard = [f for f in listener.queue if f.type == GAP or order(f.id) > order(position)]
             listener.queue.clear()
             listener.news.clear()
             if heard:
@@ -111,7 +139,7 @@ class Tail:
             yield heard
             await _either(listener.news, listener.over)
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: Hearer) -> None:
         self._listeners.discard(listener)
 
     def stop(self) -> None:
@@ -125,45 +153,59 @@ class Tail:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _join(self, listener: Listener) -> None:
-        """From when this returns, the listener hears of everything new."""
+    async def join(self, listener: Hearer) -> None:
+        """From when this returns, the listener hears of everything new.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
         self._listeners.add(listener)
         if self._task is None or self._task.done():
             self._placed.clear()
+            self._position = None
             self._task = asyncio.create_task(self._follow())
+        elif self._position is not None:
+            listener.begin(self._position)
         await _either(self._placed, listener.over)
         if not self._placed.is_set():
             raise Unavailable("updates: Redis did not answer in time")
 
     async def _follow(self) -> None:
         """Nothing is lost between two looks as long as the stream counts as many entries as were read."""
-        position, added = None, 0
+        added = 0
         while self._listeners:
+            position = self._position
             try:
-                read = await self._read(position or _START, count=AT_ONCE if position else 0)
+                read = await self.read(position or START, count=AT_ONCE if position else 0)
             except Unavailable as error:
                 log.warning("tail_away", error=str(error))
                 await asyncio.sleep(1)  # between two attempts at a Redis that is away
                 continue
             if position is None:
-                position, added = read.last, read.added
+                self._position, added = read.last, read.added
+                for listener in self._listeners:
+                    listener.begin(read.last)
                 self._placed.set()
             elif not read.more and added + read.read != read.added:
-                position, added = read.last, read.added
-                self._tell([Fact(position, "gap")])
-            else:
-                position = read.facts[-1].id if read.facts else position
+                self._position, added = read.last, read.added
+                self._tell([Fact(read.last, GAP)])
+            elif read.facts:
+                self._position = read.facts[-1].id
                 added += read.read
-                self._tell([fact for fact in read.facts if fact.type])
+                self._tell(read.facts)
             if not read.more:
                 await asyncio.sleep(EVERY_S)
 
     def _tell(self, facts: list[Fact]) -> None:
-        for listener in list(self._listeners) if facts else ():
+        for listener in list(self._listeners):
             listener.hear(facts)
 
-    async def _read(self, after: str, count: int) -> Read:
-        """One look, all of one moment."""
+    async def read(self, after: str, count: int) -> Read:
+        """One look, all of one moment.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
         with unavailable("updates"):
             pipeline: Any = self._redis.pipeline(transaction=True)
             pipeline.xrange(STREAM, min=after, max=after, count=1)
@@ -171,7 +213,7 @@ class Tail:
             pipeline.xinfo_stream(STREAM)
             own, entries, info = await pipeline.execute(raise_on_error=False)
         if isinstance(info, ResponseError) and "no such key" in str(info):
-            return Read(False, [], _START, False, 0, 0)
+            return Read(False, [], START, False, 0, 0)
         for answer in (own, entries, info):
             if isinstance(answer, Exception):
                 raise answer
@@ -180,14 +222,26 @@ class Tail:
         return Read(bool(own), facts, last, len(facts) >= count > 0, added, len(facts))
 
 
+def place(said: str, epoch: UUID) -> str:
+    """Where to go on from an id that a client holds; one that leads nowhere is one that no stream has."""
+    found = _ID.fullmatch(said.strip())
+    if found is None or found[1] != epoch.hex or max(order(found[2])) >= 2**63:
+        return NOWHERE
+    return found[2]
+
+
 def _fact(entry_id: bytes, fields: dict[bytes, bytes]) -> Fact:
-    payload = fields.get(FIELD, b"")
+    payload, place = fields.get(FIELD, b""), entry_id.decode()
     try:
-        kind = orjson.loads(payload)["type"]
+        said: Any = orjson.loads(payload)
+        kind = said["type"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        kind = ""
-    is_pattern = isinstance(kind, str) and kind.startswith(_PATTERN)
-    return Fact(entry_id.decode(), kind, payload) if is_pattern else Fact(entry_id.decode())
+        kind = None
+    if not isinstance(kind, str) or kind == GAP:
+        return Fact(place)
+    about = said.get("pattern") or said.get("event") or said.get("signal")
+    symbol, timeframe = (about.get("symbol"), about.get("timeframe")) if isinstance(about, dict) else ("", "")
+    return Fact(place, kind, payload, symbol or "", timeframe or "")
 
 
 async def _either(*events: asyncio.Event) -> None:

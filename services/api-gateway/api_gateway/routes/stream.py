@@ -1,7 +1,6 @@
 """Server-sent events: facts about patterns as they come, and those a client missed."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -13,13 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from api_gateway import openapi, problems, queries
 from api_gateway.dependencies import Servers
-from api_gateway.tail import Fact, Listener, Tail
+from api_gateway.tail import Fact, Listener, Tail, place
 from rollotape.errors import Unavailable
-from rollotape.streams.position import order
 
 MEDIA_TYPE = "text/event-stream"
 RETRY_MS = 1_000
-_ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,20}-[0-9]{1,20})")
 
 log = structlog.get_logger()
 
@@ -62,24 +59,11 @@ async def get_stream(request: Request, servers: Servers) -> Response:
     """
     queries.parse(queries.Query, request.query_params.multi_items())
     epoch = await servers.epoch()
-    after = _position(request.headers.get("last-event-id"), epoch)
+    last = request.headers.get("last-event-id")
+    after = None if last is None else place(last, epoch)
     stream = _Events(servers.tail, epoch, after)
     await stream.begin()
     return stream
-
-
-def _position(said: str | None, epoch: UUID) -> str | None:
-    """Where to go on; an id that leads nowhere is one that no stream has."""
-    if said is None:
-        return None
-    found = _ID.fullmatch(said.strip())
-    if found is None or found[1] != epoch.hex or max(order(found[2])) >= 2**63:
-        return _NOWHERE
-    return found[2]
-
-
-_NOWHERE = "0-1"
-"""Ids are made of the time: nothing was ever said a moment after 1970 began."""
 
 
 class _Events(Response):
@@ -91,7 +75,7 @@ class _Events(Response):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._tail, self._epoch = tail, epoch.hex
-        self._listener = Listener()
+        self._listener = Listener("pattern.")
         self._heard: AsyncIterator[list[Fact]] = tail.listen(self._listener, after)
         self._first: list[Fact] = []
 
