@@ -31,6 +31,8 @@ _SMALL, _FEW = 2**62, 2**19
 """Sums of R of so few trades, if below this, and of the products of its parts fit 64 bits."""
 _ROWS = 2**16
 """Groupings of a small day are worked out together until they have so many rows."""
+_CELLS = 2**18
+"""So many groups times numbers of sessions are counted in a table."""
 _PART_BITS = 21
 assert _SMALL >= _FEW * 2 * 2 ** (2 * _PART_BITS)
 
@@ -142,12 +144,13 @@ def roll_ordered(trades: Sequence[Trade]) -> Rolled:
     day = _Day(trades) if trades else None
     for grouping, groups in day.groups() if day else ():
         keys = grouping.keys(trades, groups)
+        measured = [group.measures for group in groups]
         if grouping.heading is None:
-            kinds |= zip(map(Kind._make, keys), (group.measures for group in groups), strict=True)
+            kinds |= zip(map(Kind._make, keys), measured, strict=True)
             continue
         named = [Heading._make(key) for key in keys]
-        headings |= zip(named, (group.measures for group in groups), strict=True)
-        if "test_confirmed" not in grouping.columns:
+        headings |= zip(named, measured, strict=True)
+        if grouping.last:
             last |= zip(named, (group.last for group in groups), strict=True)
     return Rolled(kinds, headings, last)
 
@@ -199,6 +202,11 @@ class _Grouping(NamedTuple):
         """Trades that have no value in one of these are in no group."""
         return () if self.heading is None else self.columns[self.name is not None :]
 
+    @property
+    def last(self) -> bool:
+        """Whether the last trades of a group are asked for."""
+        return self.heading is not None and "test_confirmed" not in self.columns
+
     def keys(self, trades: Sequence[Trade], groups: Sequence[_Group]) -> Iterator[tuple[Any, ...]]:
         """A Kind or a Heading of each group."""
         alike = {column: [_AT[column](trades[group.first]) for group in groups] for column in self.columns}
@@ -215,8 +223,11 @@ _GIVEN = ("phase", "timeframe", "origin", "test_confirmed")
 _TESTS = {None: ALL, True: "yes", False: "no"}
 
 
+_KINDS = _Grouping(None, None, Kind._fields)
+
+
 def _groupings() -> Iterator[_Grouping]:
-    yield _Grouping(None, None, Kind._fields)
+    yield _KINDS
     names: dict[Name, str | None] = {"all": None, "type": "pattern_type", "sector": "sector"}
     for heading, name in names.items():
         for given in product((False, True), repeat=len(_GIVEN)):
@@ -244,7 +255,12 @@ class _Day:
             np.ones_like(self._r),
             *(flag.astype(np.int64).astype(self._r.dtype) for flag in (won, lost)),
         ]
-        self._sums = np.stack([*counts, self._r, self._r * won, self._r * lost, *squares.values()])
+        sums = np.stack([*counts, self._r, self._r * won, self._r * lost, *squares.values()])
+        # Under every heading whole kinds come together: their sums are added, not those of their trades.
+        code, _, _ = self._coded(_KINDS)
+        which, starts, _ = _sorted([(np.arange(len(code)), code)], [0, int(code.max()) + 1])
+        self._kinds = which[starts]
+        self._sums = np.add.reduceat(sums[:, which], starts, axis=1)
 
     def groups(self) -> Iterator[tuple[_Grouping, list[_Group]]]:
         """Some groupings at a time: of a few trades a step costs no less than of many."""
@@ -254,19 +270,32 @@ class _Day:
     def _some(self, groupings: Sequence[_Grouping]) -> Iterator[tuple[_Grouping, list[_Group]]]:
         coded = [self._coded(grouping) for grouping in groupings]
         borders = list(accumulate((size for _, _, size in coded), initial=0))
-        which = np.concatenate([trades for trades, _, _ in coded])
-        code = np.concatenate([codes + border for (_, codes, _), border in zip(coded, borders, strict=False)])
-        # Numbers of 16 bits are sorted by counting, several times faster. Trades of a group keep their order.
-        order = np.argsort(code.astype(np.uint16) if borders[-1] <= 2**16 else code, kind="stable")
-        which, code = which[order], code[order]
-        starts = np.flatnonzero(np.append(True, code[1:] != code[:-1])[: len(code)])
-        groups = self._measured(which, starts, np.append(starts[1:], len(which))) if len(which) else []
-        cuts = np.searchsorted(code[starts], borders).tolist()
+        which, starts, cuts = _sorted([(np.flatnonzero(kept), code) for code, kept, _ in coded], borders)
+        kinds, kinds_starts, _ = _sorted(
+            [(np.flatnonzero(kept[self._kinds]), code[self._kinds]) for code, kept, _ in coded], borders
+        )
+        if not len(which):
+            return
+        ends = np.append(starts[1:], len(which))
+        earned = self._r[which]
+        found = zip(
+            which[starts].tolist(),
+            self._added(kinds, kinds_starts),
+            _levels(earned, starts, ends),
+            self._held(which, starts, ends),
+            self._exits[which[ends - 1]].tolist(),
+            _last(earned, starts, ends) if any(g.last for g in groupings) else repeat((), len(starts)),
+            strict=True,
+        )
+        groups = [
+            _Group(first, Measures._make((*sums, *levels, *held, exit_us)), last)
+            for first, sums, levels, held, exit_us, last in found
+        ]
         for grouping, (begin, end) in zip(groupings, pairwise(cuts), strict=True):
             yield grouping, groups[begin:end]
 
-    def _coded(self, grouping: _Grouping) -> tuple[Codes, Codes, int]:
-        """Which trades are in a group, a number for the group of each, and how many numbers there are."""
+    def _coded(self, grouping: _Grouping) -> tuple[Codes, NDArray[np.bool_], int]:
+        """A number for the group of each trade, whether it is in it, and how many numbers there are."""
         code, size = np.zeros(len(self._r), np.int64), 1
         kept = np.ones(len(self._r), np.bool_)
         for column in grouping.columns:
@@ -274,28 +303,11 @@ class _Day:
             code, size = code * len(values) + codes, size * len(values)
             if column in grouping.known and None in values:
                 kept &= codes != values.index(None)
-        which = np.flatnonzero(kept)
-        return which, code[which], size
+        return code, kept, size
 
-    def _measured(self, which: Codes, starts: Codes, ends: Codes) -> list[_Group]:
-        earned = self._r[which]
-        found = zip(
-            which[starts].tolist(),
-            self._added(which, starts),
-            _levels(earned, starts, ends),
-            self._held(which, starts, ends),
-            self._exits[which[ends - 1]].tolist(),
-            _last(earned, starts, ends),
-            strict=True,
-        )
-        return [
-            _Group(first, Measures._make((*sums, *levels, *held, exit_us)), last)
-            for first, sums, levels, held, exit_us, last in found
-        ]
-
-    def _added(self, which: Codes, starts: Codes) -> Iterator[tuple[int, ...]]:
+    def _added(self, kinds: Codes, starts: Codes) -> Iterator[tuple[int, ...]]:
         """Trades, wins, losses and the four sums of each group."""
-        sums = np.add.reduceat(self._sums[:, which], starts, axis=1)
+        sums = np.add.reduceat(self._sums[:, kinds], starts, axis=1)
         plain, parts = sums[: _SUMS - 1].tolist(), sums[_SUMS - 1 :].astype(object)
         squares = (parts << np.array(self._weights, object)[:, None]).sum(axis=0).tolist()
         return zip(*plain, squares, strict=True)
@@ -305,13 +317,32 @@ class _Day:
         codes, values = self._sessions
         ascending = sorted(values)
         rank = np.array([ascending.index(value) for value in values])
-        group = np.repeat(np.arange(len(starts)), ends - starts)
-        found, counts = np.unique(group * len(values) + rank[codes[which]], return_counts=True)
+        cell = np.repeat(np.arange(len(starts)) * len(values), ends - starts) + rank[codes[which]]
+        if len(starts) * len(values) <= _CELLS:
+            counts = np.bincount(cell)
+            found = np.flatnonzero(counts)
+            counts = counts[found]
+        else:
+            found, counts = np.unique(cell, return_counts=True)
         borders = np.searchsorted(found, np.arange(len(starts) + 1) * len(values)).tolist()
         sessions = [ascending[i] for i in (found % len(values)).tolist()]
         trades = counts.tolist()
         for first, end in pairwise(borders):
             yield tuple(sessions[first:end]), tuple(trades[first:end])
+
+
+def _sorted(parts: Sequence[tuple[Codes, Codes]], borders: Sequence[int]) -> tuple[Codes, Codes, list[int]]:
+    """Of parts of several codes everything group by group, each in its order.
+
+    Also where each group starts, and between which groups each part lies.
+    """
+    which = np.concatenate([kept for kept, _ in parts])
+    code = np.concatenate([codes[kept] + b for (kept, codes), b in zip(parts, borders, strict=False)])
+    # Numbers of 16 bits are sorted by counting, several times faster.
+    order = np.argsort(code.astype(np.uint16) if borders[-1] <= 2**16 else code, kind="stable")
+    which, code = which[order], code[order]
+    starts = np.flatnonzero(np.append(True, code[1:] != code[:-1])[: len(code)])
+    return which, starts, np.searchsorted(code[starts], borders).tolist()
 
 
 def _last(earned: Numbers, starts: Codes, ends: Codes) -> Iterator[tuple[int, ...]]:
@@ -337,7 +368,7 @@ def _levels(earned: Numbers, starts: Codes, ends: Codes) -> Iterator[tuple[int, 
 def _coded(column: Sequence[Any]) -> tuple[Codes, list[Any]]:
     """Which of the different values each one is, and these."""
     values = {value: i for i, value in enumerate(dict.fromkeys(column))}
-    return np.fromiter((values[value] for value in column), np.int64, len(column)), list(values)
+    return np.fromiter(map(values.__getitem__, column), np.int64, len(column)), list(values)
 
 
 def _numbers(whole: Sequence[int], times: int) -> Numbers:
