@@ -72,6 +72,13 @@ def test_no_stack_may_be_a_misspelt_address(tmp_path: Path, monkeypatch: pytest.
         stack.address(tmp_path)
 
 
+def test_rollo_up_is_advised_where_the_stack_is_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stack.starts_one() == " `rollo up` starts one."
+    monkeypatch.setenv("ROLLO_REDIS_URL", REDIS)
+    monkeypatch.setenv("ROLLO_DATABASE_URL", DATABASE)
+    assert stack.starts_one() == ""
+
+
 def test_a_stack_that_was_killed_is_not_taken_for_one_that_runs(tmp_path: Path) -> None:
     stack.write(tmp_path, a_stack(2**22 + 1))
     with pytest.raises(Refused, match="was killed: start it again"):
