@@ -57,10 +57,12 @@ def database() -> Database:
 
 
 @asynccontextmanager
-async def _open(database: Database, url: str | None, **bounds: int) -> AsyncIterator[Answers]:
+async def _open(
+    database: Database, url: str | None, *, grace_s: float = 0.0, **bounds: int
+) -> AsyncIterator[Answers]:
     """As in a process of its own; every question asks for the generation anew."""
     generations = Generations(database.ask, fresh_s=0.0)
-    answers = Answers("analytics", generations, open_redis(url), **bounds)
+    answers = Answers("analytics", generations, open_redis(url), grace_s=grace_s, **bounds)
     try:
         yield answers
     finally:
@@ -181,6 +183,41 @@ async def test_a_slow_computation_does_not_replace_a_newer_answer(
     again = await answers.get("q", database.compute())
 
     assert (again.content, again.source) == (b"new of 2", "memory")
+
+
+async def test_while_the_next_answer_is_computed_the_one_before_will_do_for_a_moment(
+    database: Database, cache_url: str
+) -> None:
+    async with _open(database, cache_url, grace_s=60.0) as answers:
+        await answers.get("q", database.compute())
+        database.gate.clear()
+        database.move(generation=2)
+
+        meanwhile = [await answers.get("q", database.compute()) for _ in range(5)]
+        await eventually(lambda: _is(database.computed == ["x1", "x2"]))
+        database.gate.set()
+
+        async def newer() -> bool:
+            return (await answers.get("q", database.compute())).content == b"x of 2"
+
+        await eventually(newer)
+        database.move(epoch="restored")
+        restored = await answers.get("q", database.compute())
+
+    assert {(answer.content, answer.moment.generation) for answer in meanwhile} == {(b"x of 1", 1)}
+    assert database.computed == ["x1", "x2", "x2"]
+    assert restored.source == "postgres"
+    assert answers.statistics().misses == 3
+
+
+async def test_what_is_older_than_the_moment_before_will_not_do(database: Database, cache_url: str) -> None:
+    async with _open(database, cache_url, grace_s=60.0) as answers:
+        await answers.get("q", database.compute())
+        database.move(generation=2)
+        await answers.get("other", database.compute())
+        database.move(generation=3)
+
+        assert (await answers.get("q", database.compute())).content == b"x of 3"
 
 
 async def test_without_redis_memory_and_postgres_do(database: Database) -> None:

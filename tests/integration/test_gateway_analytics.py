@@ -47,8 +47,9 @@ REAL = (
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway of its own."""
+    """A gateway of its own, which shows a change as soon as it knows of it."""
     app = create_app(settings)
+    app.state.servers.answers.grace_s = 0.0
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://g") as opened:
         yield opened
     await app.state.servers.close()

@@ -42,7 +42,7 @@ class Bench:
 async def _bench(settings: Settings, cache_url: str | None) -> AsyncIterator[Bench]:
     async with await open_pool(settings, service="test") as pool:
         generations = follow(pool)
-        answers = Answers(analytics.DATASET, generations, open_redis(cache_url))
+        answers = Answers(analytics.DATASET, generations, open_redis(cache_url), grace_s=0.0)
         yield Bench(Warming(answers, generations, pool), answers, generations, pool, settings)
         await generations.close()
         await answers.close()

@@ -37,7 +37,7 @@ async def _keep_warm(worker: service.Service) -> None:
         return
     pool = await worker.plain_pool(WARMING_CONNECTIONS)
     generations = follow(pool)
-    answers = Answers(analytics.DATASET, generations, redis)
+    answers = Answers(analytics.DATASET, generations, redis, grace_s=0.0)
     worker.at_the_end(answers.close)
     worker.at_the_end(generations.close)
     worker.every(WARM_EVERY_S, Warming(answers, generations, pool).run)

@@ -40,6 +40,9 @@ PATIENCE_S = 0.5
 """Redis is to be quicker than PostgreSQL, or it is of no use."""
 LEFT_ALONE_S = 1.0
 """After a failure Redis is not asked for so long."""
+GRACE_S = 0.3
+"""So long the answer of the moment before will do while the next one is computed: a change would otherwise
+have everybody wait. With the time that rolling up and asking take, it is not older than two seconds."""
 MOST_KEPT = 4_096
 MOST_KEPT_BYTES = 64 * 1_024 * 1_024
 _CHECK_BYTES = 8
@@ -110,8 +113,10 @@ class Answers:
         *,
         most: int = MOST_KEPT,
         most_bytes: int = MOST_KEPT_BYTES,
+        grace_s: float = GRACE_S,
     ) -> None:
         self._dataset = dataset
+        self.grace_s = grace_s
         self._generations = generations
         self._shelf = _Shelf(dataset, redis)
         self._memory = _Memory(most, most_bytes)
@@ -188,10 +193,19 @@ class Answers:
         held = self._memory.find(question)
         if held is not None and held.order == order:
             return held, "memory"
+        if held is not None and self._will_do(held, standing):
+            self._begin(question, compute, moment, order)
+            return held, "memory"
         try:
             return await self._shared(question, compute, moment, order)
         except Unavailable:
             return await self._older(question, standing), "stale"
+
+    def _will_do(self, held: Held, standing: Standing) -> bool:
+        """Whether it was the answer until a moment ago."""
+        assert standing.moment is not None
+        just_before = held.order == (standing.serial - 1, 0) and held.moment.epoch == standing.moment.epoch
+        return just_before and time.monotonic() - standing.since < self.grace_s
 
     async def _older(self, question: str, standing: Standing) -> Held:
         """Whatever there is, however old: it says so itself."""
@@ -208,15 +222,30 @@ class Answers:
         self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]
     ) -> tuple[Held, Source]:
         """One search for everybody who asks for the same; it goes on when who asked first has gone."""
+        waited_for = (question, moment.name) in self._flights
+        held, source = await asyncio.shield(self._flight(question, compute, moment, order))
+        return held, "shared" if waited_for and source == "postgres" else source
+
+    def _begin(self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]) -> None:
+        """Search while nobody waits; what is computed is counted all the same."""
+        if (question, moment.name) not in self._flights:
+            flight = self._flight(question, compute, moment, order)
+            flight.add_done_callback(self._count_if_computed)
+
+    def _count_if_computed(self, flight: "asyncio.Task[tuple[Held, Source]]") -> None:
+        if not flight.cancelled() and flight.exception() is None and flight.result()[1] == "postgres":
+            self.count("postgres")
+
+    def _flight(
+        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]
+    ) -> "asyncio.Task[tuple[Held, Source]]":
         name = question, moment.name
         flight = self._flights.get(name)
         if flight is None:
             flight = asyncio.create_task(self._search(question, compute, moment, order))
             self._flights[name] = flight
             flight.add_done_callback(lambda done: self._landed(name, done))
-            return await asyncio.shield(flight)
-        held, source = await asyncio.shield(flight)
-        return held, "shared" if source == "postgres" else source
+        return flight
 
     def _landed(self, name: tuple[str, str], flight: "asyncio.Task[tuple[Held, Source]]") -> None:
         self._flights.pop(name, None)

@@ -33,6 +33,8 @@ class Standing:
     """Grows with every other moment, whatever clocks and generations do."""
     away: bool
     """PostgreSQL does not answer: the moment is one of the past."""
+    since: float = 0.0
+    """By the clock of this process: when the moment was first heard of."""
 
     @property
     def behind(self) -> bool:
@@ -117,7 +119,8 @@ class Generations:
         if self._said_away:
             log.info("generation_known_again", generation=moment.generation)
         self._said_away = False
-        self._standing = Standing(moment, before.serial + other, away=False)
+        since = self._clock() if other else before.since
+        self._standing = Standing(moment, before.serial + other, away=False, since=since)
 
     def _lost(self, reason: str) -> None:
         if not self._said_away:
