@@ -3,13 +3,17 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from rollotape.domain.wyckoff.rules import CURRENT
 from rollotape.postgres import analytics
 from rollotape.postgres.analytics import Filters, Page, Window
 from rollotape.postgres.pool import open_pool
@@ -187,3 +191,146 @@ def listed(trades: Sequence[Traded], window: Window, asked: Filters, status: str
     found = reference.asked(dated, window, asked)
     ids = [t.id for t in found if status in ("all", t.status.lower())]
     return ids if sort == "asc" else ids[::-1]
+
+
+WINTER = Window(30, 1_770_000_000_000_000)
+
+
+async def test_of_nothing_every_answer_is_empty_and_nothing_is_0_that_is_not_known(connection: Any) -> None:
+    await connection.execute("DELETE FROM sector_mapping")
+    types = await analytics.pattern_performance(connection, WINTER)
+    assert (types.rows, types.phases, types.as_of) == ([], {}, None)
+    assert types.total == reference.split([])
+    assert (types.total.performance.win_rate, types.total.test_confirmed) == (None, None)
+    sectors = await analytics.sector_breakdown(connection, WINTER)
+    assert (sectors.rows, sectors.total, sectors.leader_count) == ([], reference.split([]), 0)
+    assert (await analytics.trend(connection, "SOS", WINTER)).rows == []
+    for status in ("closed", "all"):
+        found = await analytics.trades(connection, WINTER, status=status, page=Page(30, 1))
+        assert (list(found.rows), found.total, found.next) == ([], 0, None)
+    assert await analytics.vsa(connection, WINTER) == analytics.Vsa([], [])
+    assert await analytics.trade(connection, UUID(int=1)) is None
+    assert await analytics.preliminary_events(connection, UUID(int=1)) is None
+
+
+async def test_a_sector_without_trades_has_its_leaders_and_no_figures(connection: Any) -> None:
+    found = await analytics.sector_breakdown(connection, WINTER)
+    assert [row.sector for row in found.rows] == ["Energy", "Materials", "Utilities", None]
+    energy, materials, utilities, unnamed = found.rows
+    assert (energy.leader_count, energy.etf, energy.median_rs) == (2, "XLE", Decimal("0.6"))
+    assert (materials.median_rs, unnamed.median_rs) == (Decimal(0), Decimal("-2.25"))
+    assert (utilities.leader_count, utilities.median_rs) == (0, None)
+    assert energy.split == reference.split([])
+
+
+async def test_a_trade_is_told_with_its_pattern_its_sector_and_its_r(connection: Any) -> None:
+    trades = max(map(portfolio, range(20)), key=len)
+    assert {True, False, None} == {t.test for t in trades if t.exit}
+    async with stored(connection, trades):
+        for t in trades:
+            row = await analytics.trade(connection, t.id)
+            assert row is not None
+            assert row["realized_r"] == (t.r if t.exit else None)
+            assert (row["sector"], row["phase"], row["status"]) == (t.sector, t.phase, t.status)
+            assert row["test_confirmed"] == (t.test if t.exit else t.tested)
+            assert (row["exit_date"], row["sessions_held"], row["entry_price"]) == (
+                t.exit, t.sessions, t.entry if t.exit else None,
+            )  # fmt: skip
+
+
+async def test_volume_spread_events_are_counted_by_kind_and_on_patterns_by_type(connection: Any) -> None:
+    known = datetime(2026, 1, 20, tzinfo=UTC)
+    events = [
+        ("AAA", "seed-1", "no_demand", 0),
+        ("AAA", "seed-1", "no_demand", 1),
+        ("BBB", "classic-1", "test", 0),
+    ]
+    await connection.execute("INSERT INTO sectors (symbol, kind, sector) VALUES ('AAA', 'stock', 'Energy')")
+    for symbol, rules, kind, day in [*events, ("AAA", "seed-1", "no_supply", 40)]:
+        await connection.execute(
+            "INSERT INTO vsa_events VALUES ($1, '1d', $2, $3, $4, $4, $4, 'bearish')",
+            symbol, rules, kind, known - timedelta(day),
+        )  # fmt: skip
+    for counts in ('{"no_demand": 2, "no_supply": 0, "stopping_volume": 1}', None):
+        await connection.execute(
+            "INSERT INTO patterns (id, source, symbol, timeframe, pattern_type, phase, status, revision,"
+            " hash, confidence, detected_at, expires_at, vsa_events)"
+            " VALUES (gen_random_uuid(), 'rollo', 'AAA', '1d', 'SOS', 'D', 'active', 0, 0, 1, $1, $1, $2)",
+            known, counts,
+        )  # fmt: skip
+    found = await analytics.vsa(connection, WINTER)
+    assert [(e.rule_set, e.kind, e.count) for e in found.events] == [
+        ("classic-1", "test", 1), ("seed-1", "no_demand", 2),
+    ]  # fmt: skip
+    judged, unjudged = found.patterns
+    assert judged == analytics.VsaOfType("SOS", "seed-1", 2, 1, 2, 0, 1)
+    assert unjudged == analytics.VsaOfType("SOS", "classic-1", 2, 0, None, None, None)
+    energy = await analytics.vsa(connection, WINTER, Filters(sectors=("Energy",), origin="paper"))
+    assert [e.count for e in energy.events] == [2]
+    outside = await analytics.vsa(connection, WINTER, Filters(origin="external", phase="D"))
+    assert outside.patterns == []
+
+
+@pytest.mark.parametrize(("source", "side"), [("rollo", "accumulation"), ("elsewhere", None)])
+async def test_what_was_read_before_a_pattern_is_counted_in_the_standing_it_had(
+    connection: Any, source: str, side: str | None
+) -> None:
+    detected, one, own = datetime(2026, 3, 31, tzinfo=UTC), UUID(int=1), UUID(int=2)
+    rules = CURRENT.name
+
+    async def event(kind: str, days: int, range_id: UUID | None, side: str = "accumulation") -> datetime:
+        at = detected - timedelta(days)
+        await connection.execute(
+            "INSERT INTO wyckoff_events VALUES ('AAA', '1d', $1, $2, $3, $4, $5, $5, $5, 10, 0.5, '{}')",
+            rules, side, range_id, kind, at,
+        )  # fmt: skip
+        return at
+
+    async def standing(kind: str, at: datetime, range_id: UUID | None, status: str, known: datetime) -> None:
+        await connection.execute(
+            "INSERT INTO wyckoff_statuses VALUES ('AAA', '1d', $1, 'accumulation', $2, $3, $4, $5, $6, $6)",
+            rules, range_id, kind, at, status, known,
+        )  # fmt: skip
+
+    await connection.execute(
+        "INSERT INTO patterns (id, source, symbol, timeframe, pattern_type, side, status, revision, hash,"
+        " confidence, detected_at, expires_at, rule_set, range_id)"
+        " VALUES ($1, $2, 'AAA', '1d', 'SOS', $3, 'active', 0, 0, 1, $4, $4, $5, $6)",
+        own, source, side, detected, rules if side else "theirs", one if side else None,
+    )  # fmt: skip
+    early = await event("PS", 40, None)
+    await standing("PS", early, one, "confirmed", detected - timedelta(35))
+    old = await event("SC", 38, one)
+    await standing("SC", old, one, "superseded", detected)
+    await event("SC", 37, one)
+    await event("AR", 30, one)
+    late = await event("ST", 20, one)
+    await standing("ST", late, one, "superseded", detected + timedelta(1))
+    await event("ST", 0, one)
+    await event("BC", 10, None, "distribution")
+    found = await analytics.preliminary_events(connection, own)
+    assert found is not None
+    assert found.counts == {"PS": 0, "SC": 0, "AR": 1, "ST": 1}
+    assert found.counts_in_range == ({"PS": 1, "SC": 1, "AR": 1, "ST": 1} if side else None)
+    assert [e["kind"] for e in found.events] == (["PS", "SC", "AR", "ST"] if side else ["AR", "ST"])
+    longer = await analytics.preliminary_events(connection, own, 40)
+    assert longer is not None
+    assert longer.counts == {"PS": 1, "SC": 1, "AR": 1, "ST": 1}
+
+
+async def test_a_pattern_of_a_type_without_a_side_has_no_counts(connection: Any) -> None:
+    await connection.execute(
+        "INSERT INTO patterns (id, source, symbol, timeframe, pattern_type, status, revision, hash,"
+        " confidence, detected_at, expires_at)"
+        " VALUES ($1, 'elsewhere', 'AAA', '1d', 'BULL_FLAG', 'active', 0, 0, 1, now(), now())",
+        UUID(int=3),
+    )
+    found = await analytics.preliminary_events(connection, UUID(int=3))
+    assert found is not None
+    assert (found.counts, found.counts_in_range, list(found.events)) == (None, None, [])
+
+
+async def test_a_generation_belongs_to_an_installation(connection: Any) -> None:
+    found = await analytics.generation(connection)
+    assert found is not None
+    assert found.epoch == await connection.fetchval("SELECT epoch FROM installation")

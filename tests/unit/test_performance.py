@@ -42,7 +42,7 @@ def of(*earned: float) -> Performance:
 
 def test_three_lost_after_two_won() -> None:
     found = of(3, 2, -1, -1, -1)
-    assert (found.win_rate, found.max_drawdown_r) == (40, 3)
+    assert (found.win_rate, found.max_drawdown_r) == (Decimal(40), Decimal(3))
     assert found.avg_r_multiple == Decimal("0.4")
     assert found.profit_factor == Decimal("1.666667")
     assert found.profit_factor_state is None
