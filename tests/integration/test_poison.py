@@ -48,7 +48,7 @@ POISON: dict[str, tuple[bytes | None, str, str]] = {
     "not JSON": (b"bar,1d,2019", "json", "not JSON"),
     "truncated": (but()[:-20], "json", "not JSON"),
     "null": (b"null", "json", "must be one object"),
-    "list": (b"[" + but() + b"]", "json", "must be one object, got list"),
+    "list": (b"[" + but() + b"]", "json", "must be one object, got a list"),
     "invalid UTF-8": (but().replace(b"GOOD", b"GO\xff\xfe"), "json", "not JSON"),
     "NUL": (but().replace(b"GOOD", b"GO\0D"), "json", "not JSON"),
     "NaN": (raw("open", b"NaN"), "open", "number"),
