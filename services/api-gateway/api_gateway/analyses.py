@@ -13,9 +13,10 @@ from starlette.types import Scope
 
 from api_gateway import cursors, packing, problems, responses, scan
 from api_gateway.before import Given, Headers, Said, link_to
+from api_gateway.envelope import FOUND_READY
 from rollotape import analytics
 from rollotape.analytics import Question
-from rollotape.cache.answers import Answer
+from rollotape.cache.answers import HITS, Answer
 from rollotape.errors import Unavailable
 from rollotape.postgres.generations import Moment
 from rollotape.postgres.pages import Position
@@ -91,6 +92,7 @@ class Analyses:
         return Given(304, _same(etag, stale=standing.behind), b"")
 
     async def _given(self, scope: Scope, said: Said, asked: Asked, found: Answer) -> Given:
+        scope[FOUND_READY] = found.source in HITS
         etag = _etag(found.moment, found.stale, asked)
         headers = _same(etag, stale=found.stale)
         if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):

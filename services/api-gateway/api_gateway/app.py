@@ -14,7 +14,18 @@ from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.before import BeforeRouting, Given, Giver, Said, Wordings
 from api_gateway.envelope import Envelope
-from api_gateway.routes import analytics, bars, markers, operations, patterns, stream, strength, symbols, vsa
+from api_gateway.routes import (
+    analytics,
+    bars,
+    markers,
+    operations,
+    patterns,
+    stream,
+    strength,
+    summary,
+    symbols,
+    vsa,
+)
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
 
@@ -55,7 +66,7 @@ def create_app(settings: Settings) -> Gateway:
     app.add_middleware(BeforeRouting, servers=app.state.servers, givers=_givers())
     if settings.auth == "on":
         app.add_middleware(Doorman, servers=app.state.servers)
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, timings=app.state.servers.timings)
     problems.handle_all(app)
     operations.add_to(app, "", documented=True)
     operations.add_to(app, "/api/v1", documented=False)
@@ -67,6 +78,7 @@ def create_app(settings: Settings) -> Gateway:
         analytics.add_to(app, prefix, tag)
         patterns.add_to(app, prefix, tag)
         stream.add_to(app, prefix, tag)
+        summary.add_to(app, prefix, tag)
         patterns.add_single_to(app, prefix, tag)
         symbols.add_to(app, prefix, tag)
     return app

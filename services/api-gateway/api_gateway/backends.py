@@ -14,6 +14,7 @@ from api_gateway import problems
 from api_gateway.analyses import Analyses
 from api_gateway.before import Scans
 from api_gateway.tail import Tail
+from api_gateway.timings import Timings
 from rollotape import analytics
 from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.generations import Generations
@@ -186,6 +187,7 @@ class Backends:
         self.streams = Streams(settings)
         self.reader = PatternReader(self.streams.redis)
         self.scans = Scans()
+        self.timings = Timings()
         self.tail = Tail(self.streams.redis)
         self._watch = Postgres(settings.model_copy(update={"pool_size": 1}))
         """With a connection of its own: the moment is asked for even while answers take all the others."""

@@ -10,7 +10,7 @@ from fastapi import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_gateway import packing, responses, scan
-from api_gateway.envelope import ANSWERED_AS
+from api_gateway.envelope import ANSWERED_AS, FOUND_READY
 from api_gateway.problems import Problem
 from api_gateway.scan import Wording
 
@@ -106,10 +106,11 @@ class Scans:
         headers = [*_SAME, (b"etag", etag.encode())]
         if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):
             servers.reader.count(hit=True)
+            scope[FOUND_READY] = True
             return Given(304, headers, b"")
 
         answer = self._answers.find(key)
-        cached = answer is not None
+        cached = scope[FOUND_READY] = answer is not None
         servers.reader.count(hit=cached)
         if answer is None:
             answer = scan.answer(snapshot, wording, etag, now)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway import problems
 from api_gateway.often import Often
+from api_gateway.timings import Name, Timings
 from rollotape.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -22,6 +23,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 ANSWERED_AS = "rollo.answered_as"
 """In the scope: the route whose answer was given before routing."""
+FOUND_READY = "rollo.found_ready"
+"""In the scope: whether the answer was there already, where a route tells."""
 
 log = structlog.get_logger()
 requests = Often("request", __name__)
@@ -30,8 +33,9 @@ requests = Often("request", __name__)
 class Envelope:
     """Plain ASGI, because it must also see what goes wrong in every layer below it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, timings: Timings | None = None) -> None:
         self._app = app
+        self._timings = timings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,7 +52,7 @@ class Envelope:
             answer = problems.answer(Request(exchange.scope), problems.Problem(problems.DEFECT, detail))
             await answer(exchange.scope, receive, exchange.send)
         finally:
-            _record(exchange)
+            _record(exchange, self._timings)
 
 
 class _Exchange:
@@ -92,13 +96,16 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return uuid4().hex
 
 
-def _record(exchange: _Exchange) -> None:
+def _record(exchange: _Exchange, timings: Timings | None) -> None:
     """Labels come from closed sets, whatever is asked for."""
     route, seconds = exchange.route, time.perf_counter() - exchange.started
     method = exchange.method if exchange.method in _METHODS else "other"
     counted, timed = _measures(route, method, f"{exchange.status // 100}xx")
     counted.inc()
     timed.observe(seconds)
+    if timings is not None:
+        ready = exchange.scope.get(FOUND_READY)
+        timings.note(Name(route, ready), seconds, failed=not 100 <= exchange.status < 500)
     requests.say(
         request_id=exchange.request_id,
         method=method,

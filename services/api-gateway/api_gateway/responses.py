@@ -63,7 +63,12 @@ def liked(accepted: str) -> Form:
 
 
 async def data(
-    request: Request, body: bytes, *, media_type: str = JSON_TYPE, headers: Mapping[str, str] | None = None
+    request: Request,
+    body: bytes,
+    *,
+    media_type: str = JSON_TYPE,
+    headers: Mapping[str, str] | None = None,
+    cache_control: str = DATA,
 ) -> Response:
     """An answer made of stored data.
 
@@ -71,8 +76,8 @@ async def data(
     """
     etag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
     if known(etag, request):
-        return unchanged(etag, DATA, headers)
-    return await ready(request, body, etag, DATA, media_type, headers)
+        return unchanged(etag, cache_control, headers)
+    return await ready(request, body, etag, cache_control, media_type, headers)
 
 
 async def ready(
