@@ -366,6 +366,39 @@ async def test_a_run_within_its_budget_leaves_the_rest_marked_and_begins_with_th
     await desk.check()
 
 
+async def test_a_day_that_goes_on_changes_only_what_is_of_another_kind_or_number(desk: Desk) -> None:
+    """Rows that stay as they are are not written again, and what the roller remembers of them is right."""
+    random = Random(11)
+    day = at("2025-03-12T15:00")
+
+    def trade() -> Row:
+        return trades.settled(trades.trade(random) | {"exit_date": day, "entry_date": day})
+
+    where = "SELECT ctid::text, to_jsonb(d)::text FROM performance_days d"
+    await desk.say(*(trade() for _ in range(80)))
+    await desk.roll()
+    for _ in range(5):
+        before = dict(map(tuple, await desk.connection.fetch(where)))
+        await desk.say(trade())
+        await desk.roll()
+        after = dict(map(tuple, await desk.connection.fetch(where)))
+        assert len(after.items() - before.items()) == 1
+    await desk.say(trades.reopened(next(iter(desk.trades.values()))))
+    await desk.roll()
+    await desk.check()
+
+
+async def test_everything_is_added_up_anew_though_the_roller_remembers_it(desk: Desk) -> None:
+    await desk.say(*(trades.trade(Random(i)) for i in range(40)))
+    await desk.roll()
+    was = await desk.rows()
+    await desk.connection.execute("UPDATE performance_days SET r_sum = 1, wins = 0")
+    await desk.connection.execute("UPDATE performance_headlines SET r_sum = 1, wins = 0")
+    await Rollups(desk.pool).mark_everything()  # as a command of another process does
+    await desk.roll()
+    assert await desk.rows() == was
+
+
 async def test_answers_that_change_without_a_day_are_a_new_generation(desk: Desk) -> None:
     await desk.say(trades.reopened(one()))
     assert (await desk.rollups.waiting()).days == 0

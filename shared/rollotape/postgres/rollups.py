@@ -1,8 +1,8 @@
 """What closed trades earned per day and month: marks are taken, and their days added up again as a whole."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from time import monotonic
 from typing import Any, NamedTuple, cast
@@ -31,6 +31,13 @@ PATIENCE_S = 3_600.0
 """To mark everything every trade is looked at."""
 
 _MEASURES = Measures._fields
+_KINDS = ("day", *Kind._fields, *_MEASURES)
+_PLACES = ", ".join(f"${i + 1}" for i in range(len(_KINDS)))
+_STORE_KIND = f"""
+INSERT INTO performance_days ({", ".join(_KINDS)}) VALUES ({_PLACES})
+ON CONFLICT ON CONSTRAINT uq_performance_days
+DO UPDATE SET {", ".join(f"{measure} = EXCLUDED.{measure}" for measure in _MEASURES)}
+"""  # noqa: S608 - names of our own columns only
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -48,14 +55,18 @@ class Run(NamedTuple):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
-    """Headings of the first days of a month, joined; good as long as nobody else has rolled."""
+@dataclass(slots=True)
+class Memory:
+    """What the last run has seen, good as long as nobody else has rolled: the next is mostly of the same day."""
 
-    standing: tuple[str, int]
-    month: int
-    until: int
-    joined: Mapping[Heading, Measures]
+    standing: tuple[str, int] = ("", 0)
+    month: int = 0
+    until: int = 0
+    joined: Mapping[Heading, Measures] = field(default_factory=dict)
+    """Headings of the days of a month before `until`, joined."""
+    day: int | None = None
+    kinds: Mapping[Kind, Measures] = field(default_factory=dict)
+    """Rows of a day as they are stored."""
 
 
 class Rollups:
@@ -64,16 +75,17 @@ class Rollups:
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
         self._sql = queries("rollups")
-        self._before: Before | None = None
+        self._memory = Memory()
 
     async def waiting(self) -> Waiting:
         return Waiting._make(await self._pool.fetchrow(self._sql["waiting"]) or ())
 
     async def mark_everything(self) -> int:
-        """Have every day rolled anew; the last mark, up to which `left` counts."""
+        """Have every day rolled anew, also by those who remember it; the last mark, for `left`."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 0")
+            await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
             await connection.execute(self._sql["mark_everything"], timeout=PATIENCE_S)
+            await connection.execute(self._sql["count_up"])
             last: int = await connection.fetchval(self._sql["last_mark"])
         return last
 
@@ -92,25 +104,25 @@ class Rollups:
         async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
             if not await connection.fetchval(self._sql["lock"], LOCK):
                 return None
-            running = _Running(connection, self._sql, self._before)
+            running = _Running(connection, self._sql, replace(self._memory))
             run = await running.work(budget_s)
-        self._before = running.before
+        self._memory = running.memory
         return run
 
 
 class _Running:
     """One run, inside its transaction."""
 
-    def __init__(self, connection: Any, sql: Mapping[str, str], before: Before | None) -> None:
+    def __init__(self, connection: Any, sql: Mapping[str, str], memory: Memory) -> None:
         self._connection = connection
         self._sql = sql
-        self.before = before
+        self.memory = memory
 
     async def work(self, budget_s: float) -> Run:
         began = monotonic()
         epoch, generation = await self._connection.fetchrow(self._sql["standing"])
-        if self.before is not None and self.before.standing != (epoch, generation):
-            self.before = None
+        if self.memory.standing != (epoch, generation):
+            self.memory = Memory()
         await self._connection.execute(self._sql["resolve"])
         due = dict(await self._connection.fetch(self._sql["due"]))
         marks = due.pop(None, [])
@@ -124,31 +136,38 @@ class _Running:
             await self._join(month, {day: rolled for day, rolled in days.items() if _month(day) == month})
         await self._connection.execute(self._sql["unmark"], marks)
         generation = await self._connection.fetchval(self._sql["count_up"])
-        if self.before is not None:
-            self.before = Before(
-                (epoch, generation), self.before.month, self.before.until, self.before.joined
-            )
+        self.memory.standing = (epoch, generation)
         return Run(len(days), len(due) - len(days), generation)
 
     async def _roll(self, day: int) -> Rolled:
         trades = await self._connection.fetch(self._sql["trades"], day)
         rolled = await asyncio.to_thread(roll_ordered, cast(Sequence[Trade], trades))
-        await self._connection.execute(self._sql["forget_kinds"], day)
-        await self._copy("performance_days", ("day", *Kind._fields), _kinds(day, rolled))
+        await self._write_kinds(day, rolled.kinds)
         await self._replace("day", day, rolled.headings, rolled.last)
         return rolled
 
+    async def _write_kinds(self, day: int, kinds: Mapping[Kind, Measures]) -> None:
+        """Only those that are others now, where that is known: of a busy day few are, from run to run."""
+        known = self.memory.kinds if self.memory.day == day else None
+        if known is None or known.keys() - kinds.keys():
+            await self._connection.execute(self._sql["forget_kinds"], day)
+            rows = _kinds(day, kinds)
+            await self._connection.copy_records_to_table("performance_days", records=rows, columns=_KINDS)
+        else:
+            changed = {kind: measures for kind, measures in kinds.items() if known.get(kind) != measures}
+            await self._connection.executemany(_STORE_KIND, list(_kinds(day, changed)))
+        self.memory.day, self.memory.kinds = day, kinds
+
     async def _join(self, month: int, days: Mapping[int, Rolled]) -> None:
         """The month anew, from its days in order; those before the first of `days` are joined only once."""
-        first, end = min(days), _next(month)
-        known = self.before
-        if known is None or known.month != month or known.until > first:
-            known = Before(("", 0), month, month, {})
-        stored = await self._stored(known.until, end, list(days))
-        parts = stored | {day: rolled.headings for day, rolled in days.items()}
-        last = max(days)
-        before = _joined(known.joined, [parts[day] for day in sorted(parts) if day < last])
-        self.before = Before(("", 0), month, last, before)
+        first, last, end = min(days), max(days), _next(month)
+        since, before = month, dict[Heading, Measures]()
+        if self.memory.month == month and self.memory.until <= first:
+            since, before = self.memory.until, dict(self.memory.joined)
+        parts: dict[int, Mapping[Heading, Measures]] = {d: rolled.headings for d, rolled in days.items()}
+        parts |= await self._stored(since, end, list(days))
+        before = _joined(before, [parts[day] for day in sorted(parts) if day < last])
+        self.memory.month, self.memory.until, self.memory.joined = month, last, before
         await self._replace("month", month, _joined(before, [parts[d] for d in sorted(parts) if d >= last]))
 
     async def _stored(
@@ -174,12 +193,9 @@ class _Running:
         columns = ("grain", "period", *Heading._fields, *_MEASURES, "last_r")
         await self._connection.copy_records_to_table("performance_headlines", records=rows, columns=columns)
 
-    async def _copy(self, table: str, key: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-        await self._connection.copy_records_to_table(table, records=rows, columns=(*key, *_MEASURES))
 
-
-def _kinds(day: int, rolled: Rolled) -> Iterator[tuple[Any, ...]]:
-    return ((day, *kind, *_row(measures)) for kind, measures in rolled.kinds.items())
+def _kinds(day: int, kinds: Mapping[Kind, Measures]) -> Iterator[tuple[Any, ...]]:
+    return ((day, *kind, *_row(measures)) for kind, measures in kinds.items())
 
 
 def _last(heading: Heading, last: Mapping[Heading, Sequence[int]] | None) -> list[Any] | None:
