@@ -132,6 +132,17 @@ async def test_another_process_finds_it_in_redis(database: Database, cache_url: 
         assert (await two.get("q", database.compute())).source == "redis"
 
 
+async def test_hundreds_of_questions_at_once_are_no_outage_of_redis(
+    database: Database, cache_url: str
+) -> None:
+    async with _open(database, cache_url) as one:
+        await asyncio.gather(*(one.get(f"q{n}", database.compute()) for n in range(300)))
+        assert one.statistics().misses == 300
+    async with _open(database, cache_url) as two:
+        found = await asyncio.gather(*(two.get(f"q{n}", database.compute()) for n in range(300)))
+    assert {answer.source for answer in found} == {"redis"}
+
+
 async def test_who_died_at_a_computation_does_not_hold_up_the_others(
     answers: Answers, database: Database, cache_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

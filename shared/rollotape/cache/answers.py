@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import orjson
 import structlog
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -38,6 +38,8 @@ LOCK_S = 2.0
 LOOK_EVERY_S = 0.01
 PATIENCE_S = 0.5
 """Redis is to be quicker than PostgreSQL, or it is of no use."""
+CONNECTIONS = 32
+"""Who asks for more at once waits in line: that is no outage."""
 LEFT_ALONE_S = 1.0
 """After a failure Redis is not asked for so long."""
 GRACE_S = 0.3
@@ -93,13 +95,15 @@ def open_redis(url: str | None) -> Redis | None:
     """The Redis for answers, which nobody waits for; None where there is none."""
     if url is None:
         return None
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=CONNECTIONS,
+        timeout=PATIENCE_S,
         socket_timeout=PATIENCE_S,
         socket_connect_timeout=PATIENCE_S,
         retry=Retry(NoBackoff(), 0),
-        max_connections=64,
     )
+    return Redis.from_pool(pool)
 
 
 class Answers:
