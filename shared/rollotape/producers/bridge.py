@@ -79,7 +79,7 @@ class Bridge:
 def _symbol(payload: bytes) -> str:
     """Good enough to choose a partition; the detector judges."""
     with suppress(ValueError, AttributeError):
-        symbol = adapt(from_json(payload))["symbol"]
+        symbol = adapt(from_json(payload)).get("symbol")
         if isinstance(symbol, str):
             return symbol
     return ""
