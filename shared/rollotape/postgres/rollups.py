@@ -57,7 +57,7 @@ class Run(NamedTuple):
 
 @dataclass(slots=True)
 class Memory:
-    """What the last run has seen, good as long as nobody else has rolled: the next is mostly of the same day."""
+    """What the last run has seen, good until somebody else rolls; the next one is mostly of the same day."""
 
     standing: tuple[str, int] = ("", 0)
     month: int = 0
