@@ -159,7 +159,8 @@ async def roll_up(connection: Any, found: Iterable[Traded]) -> None:
     ended = sorted((t for t in found if t.exit), key=lambda t: t.day)
     days = {day: rollups.roll(map(_trade, alike)) for day, alike in groupby(ended, lambda t: t.day)}
     kinds = [(day, *kind, *_cells(m)) for day, rolled in days.items() for kind, m in rolled.kinds.items()]
-    await connection.copy_records_to_table("performance_days", records=kinds)
+    columns: tuple[str, ...] = ("day", *rollups.Kind._fields, *Measures._fields)
+    await connection.copy_records_to_table("performance_days", records=kinds, columns=columns)
     headings = []
     for day, rolled in days.items():
         for heading, m in rolled.headings.items():
@@ -169,7 +170,8 @@ async def roll_up(connection: Any, found: Iterable[Traded]) -> None:
     for month, alike_days in groupby(days, lambda day: day.replace(day=1)):
         joined = rollups.join_days(days[day].headings for day in alike_days)
         headings += [_headline("month", month, heading, m, None) for heading, m in joined.items()]
-    await connection.copy_records_to_table("performance_headlines", records=headings)
+    columns = ("grain", "period", *Heading._fields, *Measures._fields, "last_r")
+    await connection.copy_records_to_table("performance_headlines", records=headings, columns=columns)
 
 
 def _trade(t: Traded) -> rollups.Trade:

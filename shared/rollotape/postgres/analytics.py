@@ -48,6 +48,9 @@ __all__ = [
 
 _SQL = queries("analytics")
 
+_HELD_BASE = 10**8
+"""Of the function packed; so many trades there are not."""
+
 UNKNOWN = "unknown"
 """The phase of a trade whose pattern is not stored, or has none."""
 
@@ -517,8 +520,19 @@ def _measure(row: "Record") -> Measure:
         r_high=row["r_high"] or Decimal(0),
         r_low=row["r_low"] or Decimal(0),
         r_fall=row["r_fall"],
-        held={int(h): int(n) for h, n in zip(row["held"] or (), row["held_trades"] or (), strict=True)},
+        held=_unpacked(int(row["held"])),
     )
+
+
+def _unpacked(number: int) -> dict[int, int]:
+    """Trades by sessions held, from a number with eight digits for each number of sessions."""
+    held, sessions = {}, 0
+    while number:
+        number, trades = divmod(number, _HELD_BASE)
+        if trades:
+            held[sessions] = trades
+        sessions += 1
+    return held
 
 
 def _any(values: Sequence[str]) -> list[str] | None:

@@ -10,7 +10,7 @@ WITH cells AS (
     CROSS JOIN unnest(ARRAY['all', $4]) AS h(heading)
     CROSS JOIN LATERAL (
         SELECT name, test, period AS at, NULL::uuid AS id, trades, wins, losses,
-               r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, held_trades, last_exit
+               r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held_packed AS held, last_exit
         FROM performance_headlines
         WHERE grain = p.grain AND heading = h.heading AND phase = $1 AND timeframe = $2 AND origin = $3
           AND test IN ('all', 'yes', 'no') AND period >= p.first AND period < p.after AND ($5::text IS NULL OR name = $5)
@@ -51,7 +51,7 @@ WITH found AS (
 ),
 cells AS (
     SELECT g.total, CASE WHEN NOT g.total THEN f.name END AS name, g.test, f.trades, f.wins, f.losses,
-           f.r_sum, f.r_won, f.r_lost, f.r_squares, f.held, f.held_trades, f.last_exit
+           f.r_sum, f.r_won, f.r_lost, f.r_squares, f.held_packed AS held, f.last_exit
     FROM found f
     JOIN (VALUES (false, 'all'), (true, 'all'), (false, 'yes'), (true, 'yes'), (false, 'no'), (true, 'no'))
          AS g(total, test)
@@ -89,7 +89,7 @@ cells AS (
            f.exit_date AS at, f.id, 1 AS trades, (f.r > 1e-9)::int AS wins, (f.r < -1e-9)::int AS losses, f.r AS r_sum,
            CASE WHEN f.r > 1e-9 THEN f.r ELSE 0 END AS r_won, CASE WHEN f.r < -1e-9 THEN f.r ELSE 0 END AS r_lost,
            f.r * f.r AS r_squares, greatest(f.r, 0) AS r_high, least(f.r, 0) AS r_low, greatest(-f.r, 0) AS r_fall,
-           ARRAY[f.sessions_held] AS held, ARRAY[1] AS held_trades, f.exit_date AS last_exit
+           ('1' || repeat('0', 8 * f.sessions_held))::numeric AS held, f.exit_date AS last_exit
     FROM found f
     JOIN (VALUES (false, 'all'), (true, 'all'), (false, 'yes'), (true, 'yes'), (false, 'no'), (true, 'no'))
          AS g(total, test)
@@ -104,16 +104,6 @@ phased AS (
 -- name: joined
 -- Cells joined in the order of time, group by group. A cell starts at the level where the one before it ended; the
 -- largest fall is one within a cell, or from the highest so far down to the lowest within a later cell.
-lasted AS (
-    SELECT total, name, test, array_agg(sessions) AS held, array_agg(trades) AS held_trades
-    FROM (
-        SELECT total, name, test, sessions, sum(trades) AS trades
-        FROM (SELECT total, name, test, unnest(held) AS sessions, unnest(held_trades) AS trades FROM cells) AS h
-        WHERE sessions IS NOT NULL
-        GROUP BY total, name, test, sessions
-    ) AS h
-    GROUP BY total, name, test
-),
 based AS (
     SELECT *, sum(r_sum) OVER (PARTITION BY total, name, test ORDER BY at, id ROWS UNBOUNDED PRECEDING) - r_sum AS base
     FROM cells
@@ -127,40 +117,26 @@ measured AS (
     SELECT total, name, test, sum(trades) AS trades, sum(wins) AS wins, sum(losses) AS losses, sum(r_sum) AS r_sum,
            sum(r_won) AS r_won, sum(r_lost) AS r_lost, sum(r_squares) AS r_squares,
            greatest(max(base + r_high), 0) AS r_high, least(min(base + r_low), 0) AS r_low,
-           max(greatest(r_fall, coalesce(peak, 0) - base - r_low)) AS r_fall, max(last_exit) AS last_exit
+           max(greatest(r_fall, coalesce(peak, 0) - base - r_low)) AS r_fall, max(last_exit) AS last_exit, sum(held) AS held
     FROM peaked
     GROUP BY total, name, test
 )
-SELECT m.*, l.held, l.held_trades
-FROM measured m
-LEFT JOIN lasted l ON l.total = m.total AND l.test = m.test AND l.name IS NOT DISTINCT FROM m.name
+SELECT * FROM measured
 UNION ALL
-SELECT total, name, 'phase ' || test, trades, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM phased
+SELECT total, name, 'phase ' || test, trades, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM phased
 
 -- name: summed
 -- The same without what depends on the order of trades, where they are too many to be looked at one by one.
-lasted AS (
-    SELECT total, name, test, array_agg(sessions) AS held, array_agg(trades) AS held_trades
-    FROM (
-        SELECT total, name, test, sessions, sum(trades) AS trades
-        FROM (SELECT total, name, test, unnest(held) AS sessions, unnest(held_trades) AS trades FROM cells) AS h
-        WHERE sessions IS NOT NULL
-        GROUP BY total, name, test, sessions
-    ) AS h
-    GROUP BY total, name, test
-),
 measured AS (
     SELECT total, name, test, sum(trades) AS trades, sum(wins) AS wins, sum(losses) AS losses, sum(r_sum) AS r_sum,
            sum(r_won) AS r_won, sum(r_lost) AS r_lost, sum(r_squares) AS r_squares,
-           NULL::numeric AS r_high, NULL::numeric AS r_low, NULL::numeric AS r_fall, max(last_exit) AS last_exit
+           NULL::numeric AS r_high, NULL::numeric AS r_low, NULL::numeric AS r_fall, max(last_exit) AS last_exit, sum(held) AS held
     FROM cells
     GROUP BY total, name, test
 )
-SELECT m.*, l.held, l.held_trades
-FROM measured m
-LEFT JOIN lasted l ON l.total = m.total AND l.test = m.test AND l.name IS NOT DISTINCT FROM m.name
+SELECT * FROM measured
 UNION ALL
-SELECT total, name, 'phase ' || test, trades, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM phased
+SELECT total, name, 'phase ' || test, trades, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM phased
 
 -- name: few
 -- Whether the trades are at most so many, without counting all of them: $9 is one more.
@@ -260,14 +236,17 @@ ORDER BY day
 -- name: headline_counts
 -- How many trades closed in each month and day of a window; a page deep within finds its day by them.
 -- $1 heading, $2 phase, $3 timeframe, $4 origin, $5 names (null: any), $6-$7 days, $8-$9 months, $10-$11 days.
-SELECT grain, period, sum(trades) AS trades, max(last_exit) AS last_exit
-FROM performance_headlines
-WHERE heading = $1 AND phase = $2 AND timeframe = $3 AND origin = $4 AND test = 'all'
-  AND ($5::text[] IS NULL OR name = ANY ($5))
-  AND (grain = 'month' AND period >= $8 AND period < $9
-       OR grain = 'day' AND (period >= $6 AND period < $7 OR period >= $10 AND period < $11))
-GROUP BY grain, period
-ORDER BY period
+SELECT c.grain, c.period, sum(c.trades) AS trades, max(c.last_exit) AS last_exit
+FROM (VALUES ('month', $8::date, $9::date), ('day', $6, $7), ('day', $10, $11)) AS p(grain, first, after)
+CROSS JOIN LATERAL (
+    SELECT grain, period, trades, last_exit
+    FROM performance_headlines
+    WHERE grain = p.grain AND heading = $1 AND phase = $2 AND timeframe = $3 AND origin = $4
+      AND test = 'all' AND period >= p.first AND period < p.after AND ($5::text[] IS NULL OR name = ANY ($5))
+    OFFSET 0
+) AS c
+GROUP BY c.grain, c.period
+ORDER BY c.period
 
 -- name: day_counts
 -- The same from all combinations of dimensions, day by day.

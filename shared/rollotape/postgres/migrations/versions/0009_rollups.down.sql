@@ -13,6 +13,7 @@ DROP TRIGGER mark_trades_updated ON signals;
 DROP TRIGGER mark_trades_inserted ON signals;
 DROP FUNCTION mark_everything, mark_answers, mark_sectors, mark_patterns, mark_trades;
 DROP TABLE performance_headlines, performance_days, generations, unrolled_days;
+DROP FUNCTION packed;
 DROP VIEW closed_trades;
 DROP INDEX idx_signals_going, idx_signals_pattern, idx_signals_exit_date, idx_signals_analytics;
 ALTER TABLE signals DROP CONSTRAINT chk_r_when_closed, DROP CONSTRAINT chk_held_when_closed;

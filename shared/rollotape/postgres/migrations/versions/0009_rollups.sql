@@ -46,6 +46,10 @@ CREATE TABLE generations (
 COMMENT ON TABLE generations IS 'How often the answers of a dataset changed; counted up in the transaction that changes them, and part of every key under which an answer is kept.';
 INSERT INTO generations (dataset) VALUES ('analytics');
 
+CREATE FUNCTION packed(held integer[], held_trades integer[]) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(sum((trades || repeat('0', 8 * sessions))::numeric), 0) FROM unnest(held, held_trades) AS h(sessions, trades));
+COMMENT ON FUNCTION packed IS 'Trades by sessions held as one number, eight digits for each number of sessions, so that many of them are added up by one sum.';
+
 CREATE TABLE performance_days (
     day            date NOT NULL,
     pattern_type   text COLLATE "C",
@@ -68,6 +72,7 @@ CREATE TABLE performance_days (
     held           integer[] NOT NULL,
     held_trades    integer[] NOT NULL,
     last_exit      timestamptz NOT NULL,
+    held_packed    numeric GENERATED ALWAYS AS (packed(held, held_trades)) STORED,
     CONSTRAINT uq_performance_days UNIQUE NULLS NOT DISTINCT
         (day, pattern_type, phase, direction, sector, timeframe, origin, test_confirmed)
 );
@@ -101,8 +106,9 @@ CREATE TABLE performance_headlines (
     held_trades integer[] NOT NULL,
     last_exit   timestamptz NOT NULL,
     last_r      numeric[],
+    held_packed numeric GENERATED ALWAYS AS (packed(held, held_trades)) STORED,
     CONSTRAINT uq_performance_headlines UNIQUE NULLS NOT DISTINCT
-        (grain, heading, phase, timeframe, origin, test, name, period) INCLUDE (trades)
+        (grain, heading, phase, timeframe, origin, test, period, name) INCLUDE (trades)
 );
 CREATE INDEX idx_performance_headlines_period ON performance_headlines (period);
 COMMENT ON TABLE performance_headlines IS 'Derived from performance_days and the order of trades within a day: what trades have earned under the headings most asked for, per day and per month, over all values of a column where it says all. Written by cache-builder.';
