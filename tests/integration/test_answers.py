@@ -221,6 +221,25 @@ async def test_while_the_next_answer_is_computed_the_one_before_will_do_for_a_mo
     assert answers.statistics().misses == 3
 
 
+async def test_while_nobody_waits_the_computation_is_left_to_a_builder(
+    database: Database, cache_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEFT_TO_OTHERS_S", 20.0)
+    async with _open(database, cache_url, grace_s=60.0) as gateway, _open(database, cache_url) as builder:
+        await gateway.get("q", database.compute())
+        database.move(generation=2)
+        assert (await gateway.get("q", database.compute())).moment.generation == 1
+
+        await builder.get("q", database.compute())
+
+        async def newer() -> bool:
+            return (await gateway.get("q", database.compute())).content == b"x of 2"
+
+        await eventually(newer)
+        assert gateway.statistics().misses == 1
+    assert database.computed == ["x1", "x2"]
+
+
 async def test_what_is_older_than_the_moment_before_will_not_do(database: Database, cache_url: str) -> None:
     async with _open(database, cache_url, grace_s=60.0) as answers:
         await answers.get("q", database.compute())

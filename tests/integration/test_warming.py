@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cache_builder import warming as module
 from cache_builder.warming import Warming, follow
 from rollotape import analytics
 from rollotape.analytics import Question
@@ -80,6 +81,19 @@ async def test_nothing_is_warmed_twice_for_one_generation(bench: Bench) -> None:
     assert await bench.warming.run() == 0
     await bench.change()
     assert await bench.warming.run() == DEFAULTS
+
+
+async def test_a_builder_looks_when_woken_and_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.warming.turn()  # by itself
+    misses = bench.answers.statistics().misses
+    await bench.change()
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 60.0)
+    bench.warming.wake()
+    await asyncio.wait_for(bench.warming.turn(), 30)
+
+    assert (misses, bench.answers.statistics().misses) == (DEFAULTS, 2 * DEFAULTS)
 
 
 async def test_two_builders_compute_each_answer_once(

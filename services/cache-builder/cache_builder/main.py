@@ -15,7 +15,8 @@ EXPIRE_EVERY_S = 1.0
 RECONCILE_EVERY_S = 60.0
 ROLL_EVERY_S = 0.5
 """No generation of answers lives shorter: whoever asks again and again gets most of them from memory."""
-WARM_EVERY_S = 0.25
+BETWEEN_TURNS_S = 0.01
+"""Of warming, which waits by itself."""
 WARMING_CONNECTIONS = 2
 """One asks for the generation while the other one computes."""
 
@@ -26,21 +27,29 @@ async def start(worker: service.Service) -> None:
     worker.every(TEND_EVERY_S, model.tend)
     worker.every(EXPIRE_EVERY_S, model.expire)
     worker.every(RECONCILE_EVERY_S, model.reconcile)
-    worker.every(ROLL_EVERY_S, Roll(Rollups(worker.pool)).turn)
-    await _keep_warm(worker)
+    roll, warming = Roll(Rollups(worker.pool)), await _warming(worker)
+
+    async def roll_up() -> None:
+        await roll.turn()
+        if warming is not None:
+            warming.wake()  # its answers are to be there before a gateway has heard of the generation
+
+    worker.every(ROLL_EVERY_S, roll_up)
+    if warming is not None:
+        worker.every(BETWEEN_TURNS_S, warming.turn)
 
 
-async def _keep_warm(worker: service.Service) -> None:
+async def _warming(worker: service.Service) -> Warming | None:
     """Of use only where there is a Redis for answers."""
     redis = open_redis(worker.settings.cache_url)
     if redis is None:
-        return
+        return None
     pool = await worker.plain_pool(WARMING_CONNECTIONS)
     generations = follow(pool)
     answers = Answers(analytics.DATASET, generations, redis, grace_s=0.0)
     worker.at_the_end(answers.close)
     worker.at_the_end(generations.close)
-    worker.every(WARM_EVERY_S, Warming(answers, generations, pool).run)
+    return Warming(answers, generations, pool)
 
 
 def run() -> None:

@@ -1,7 +1,9 @@
 """Has the answers that somebody will ask for ready after every change, before anybody asks."""
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -13,6 +15,8 @@ from rollotape.cache.generations import Generations
 from rollotape.postgres import generations as stored
 from rollotape.postgres.generations import Moment
 from rollotape.postgres.pool import unavailable
+
+LOOK_EVERY_S = 0.25
 
 
 def follow(pool: "asyncpg.Pool[Any]") -> Generations:
@@ -43,11 +47,25 @@ class Warming:
         """Those looked at longest ago come first: all have their turn, however fast things change."""
         self._warm: dict[Question, str] = {}
         """By question the moment that it has been answered for."""
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something may have changed: do not wait for the next look."""
+        self._woken.set()
+
+    async def turn(self) -> None:
+        """A run when woken, or else after a while: another builder may have changed something."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._woken.wait()
+        self._woken.clear()
+        await self.run()
 
     async def run(self) -> int:
         """Answer every question that has changed; how many there were. Without Redis nobody would know."""
         if not await self._answers.are_shared():
             return 0
+        await self._generations.next()
         for done in range(len(self._waiting)):
             question = await self._next()
             if question is None:

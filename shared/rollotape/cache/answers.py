@@ -45,6 +45,8 @@ LEFT_ALONE_S = 1.0
 GRACE_S = 0.3
 """So long the answer of the moment before will do while the next one is computed: a change would otherwise
 have everybody wait. With the time that rolling up and asking take, it is not older than two seconds."""
+LEFT_TO_OTHERS_S = 0.15
+"""While nobody waits, an answer is looked for so long before it is computed: a cache-builder may be at it."""
 MOST_KEPT = 4_096
 MOST_KEPT_BYTES = 64 * 1_024 * 1_024
 _CHECK_BYTES = 8
@@ -233,7 +235,7 @@ class Answers:
     def _begin(self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]) -> None:
         """Search while nobody waits; what is computed is counted all the same."""
         if (question, moment.name) not in self._flights:
-            flight = self._flight(question, compute, moment, order)
+            flight = self._flight(question, compute, moment, order, patient_s=LEFT_TO_OTHERS_S)
             flight.add_done_callback(self._count_if_computed)
 
     def _count_if_computed(self, flight: "asyncio.Task[tuple[Held, Source]]") -> None:
@@ -241,12 +243,18 @@ class Answers:
             self.count("postgres")
 
     def _flight(
-        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]
+        self,
+        question: str,
+        compute: Compute,
+        moment: Moment,
+        order: tuple[int, int],
+        *,
+        patient_s: float = 0.0,
     ) -> "asyncio.Task[tuple[Held, Source]]":
         name = question, moment.name
         flight = self._flights.get(name)
         if flight is None:
-            flight = asyncio.create_task(self._search(question, compute, moment, order))
+            flight = asyncio.create_task(self._search(question, compute, moment, order, patient_s))
             self._flights[name] = flight
             flight.add_done_callback(lambda done: self._landed(name, done))
         return flight
@@ -257,19 +265,24 @@ class Answers:
             flight.exception()  # seen, even if everybody who waited has gone
 
     async def _search(
-        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]
+        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int], patient_s: float
     ) -> tuple[Held, Source]:
-        content, source = await self._found_or_computed(question, compute, moment)
+        content, source = await self._found_or_computed(question, compute, moment, patient_s)
         held = Held(content, moment, order)
         self._memory.keep(question, held)
         metrics.ANSWERS_HELD.labels(self._dataset).set(self._memory.size)
         return held, source
 
     async def _found_or_computed(
-        self, question: str, compute: Compute, moment: Moment
+        self, question: str, compute: Compute, moment: Moment, patient_s: float
     ) -> tuple[bytes, Source]:
         key = self._shelf.key(question, moment)
-        if found := await self._shelf.find(key):
+        until = time.monotonic() + patient_s
+        while not (found := await self._shelf.find(key)):
+            if time.monotonic() >= until or not self._shelf.here:
+                break
+            await asyncio.sleep(LOOK_EVERY_S)
+        if found:
             return found, "redis"
         token, deadline = uuid4().hex, time.monotonic() + LOCK_S
         while True:
@@ -334,6 +347,11 @@ class _Shelf:
         self._away_until = 0.0
         self._failing = False
         self._unlock = None if redis is None else redis.register_script(_UNLOCK)
+
+    @property
+    def here(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._redis is not None and not self._failing
 
     def key(self, question: str, moment: Moment) -> str:
         of = f"{__version__}:{moment.epoch}:{moment.next_exit_us or ''}:{moment.tick}".encode()
