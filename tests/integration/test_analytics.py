@@ -238,6 +238,20 @@ async def test_a_trade_is_told_with_its_pattern_its_sector_and_its_r(connection:
             )  # fmt: skip
 
 
+@pytest.mark.parametrize("sort", ["asc", "desc"])
+async def test_a_page_is_right_though_the_days_of_its_month_are_not_counted_yet(
+    connection: Any, sort: Any
+) -> None:
+    trades = [t for t in max(map(portfolio, range(20)), key=len) if t.exit]
+    within = Window(None, 1_900_000_000_000_000)
+    expected = listed(trades, within, Filters(), "closed", sort)
+    async with stored(connection, trades):
+        await connection.execute("DELETE FROM performance_headlines WHERE grain = 'day'")
+        for number in (1, 3, 5):
+            found = await analytics.trades(connection, within, sort=sort, page=Page(10, number))
+            assert [row["id"] for row in found.rows] == expected[10 * number - 10 : 10 * number]
+
+
 async def test_volume_spread_events_are_counted_by_kind_and_on_patterns_by_type(connection: Any) -> None:
     known = datetime(2026, 1, 20, tzinfo=UTC)
     events = [

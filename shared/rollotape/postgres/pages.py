@@ -173,7 +173,9 @@ async def _jump(
     connection: "Connection", asked: _Asked, counts: list[_Count], skip: int, by: Plan | None
 ) -> tuple[date, int]:
     """The day in which a page starts, and how many trades of it come before."""
-    grain, period, skip = _found(counts, skip, asked.sort)
+    found = _found(counts, skip, asked.sort)
+    assert found, "a page behind the last one was turned away"
+    grain, period, skip = found
     if grain == "day":
         return period, skip
     # A month: now its days. They are counted as a window of their own that ends before the next month.
@@ -181,17 +183,18 @@ async def _jump(
     last = end.astimezone(NEW_YORK).date()
     window = Window((last - period).days, int(end.timestamp()) * 1_000_000 + end.microsecond)
     days = await _counts(connection, asked._replace(window=window), by)
-    _, day, skip = _found(days, skip, asked.sort)
-    return day, skip
+    found = _found(days, skip, asked.sort)
+    if found is None:  # trades of the month went away between two questions
+        return (last if asked.sort == "desc" else period), skip
+    return found[1], found[2]
 
 
-def _found(counts: Sequence[_Count], skip: int, sort: Sort) -> tuple[str, date, int]:
+def _found(counts: Sequence[_Count], skip: int, sort: Sort) -> tuple[str, date, int] | None:
     for grain, period, count in reversed(counts) if sort == "desc" else counts:
         if skip < count:
             return grain, period, skip
         skip -= count
-    # Trades went away between two questions: the page is behind the last one.
-    return counts[0 if sort == "desc" else -1][0], counts[0 if sort == "desc" else -1][1], skip
+    return None
 
 
 async def _read(
