@@ -13,16 +13,19 @@ FROM installation i, generations g, (SELECT clock_timestamp() AS now) n
 WHERE g.dataset = 'analytics'
 
 -- name: has_patterns
--- Whether there is a pattern that a trade could have been of; asked only where there is no trade at all.
+-- Whether there is a pattern that a trade could have been of, among the newest thousand of the window: asked only where
+-- there is no trade at all, and often in vain.
 -- $1-$2 instants, $3 whether it is our own, $4 phase, $5 timeframe, $6 types, $7 symbols, $8 sectors; null: any.
 SELECT EXISTS (
-    SELECT FROM patterns p
+    SELECT FROM (
+        SELECT source, phase, timeframe, pattern_type, symbol FROM patterns
+        WHERE detected_at >= $1 AND detected_at <= $2 AND ($7::text[] IS NULL OR symbol = ANY ($7))
+        ORDER BY detected_at DESC LIMIT 1000
+    ) p
     LEFT JOIN sectors x ON x.symbol = p.symbol AND x.kind = 'stock'
-    WHERE p.detected_at >= $1 AND p.detected_at <= $2
-      AND ($3::boolean IS NULL OR (p.source = 'rollo') = $3)
+    WHERE ($3::boolean IS NULL OR (p.source = 'rollo') = $3)
       AND ($4::text IS NULL OR p.phase = $4)
       AND ($5::text IS NULL OR p.timeframe = $5)
       AND ($6::text[] IS NULL OR p.pattern_type = ANY ($6))
-      AND ($7::text[] IS NULL OR p.symbol = ANY ($7))
       AND ($8::text[] IS NULL OR x.sector = ANY ($8))
 )

@@ -15,7 +15,7 @@ DROP FUNCTION mark_everything, mark_answers, mark_sectors, mark_patterns, mark_t
 DROP TABLE performance_headlines, performance_days, generations, unrolled_days;
 DROP FUNCTION packed;
 DROP VIEW closed_trades;
-DROP INDEX idx_signals_going, idx_signals_pattern, idx_signals_exit_date, idx_signals_analytics;
+DROP INDEX idx_patterns_detected_at, idx_signals_going, idx_signals_pattern, idx_signals_exit_date, idx_signals_analytics;
 ALTER TABLE signals DROP CONSTRAINT chk_r_when_closed, DROP CONSTRAINT chk_held_when_closed;
 ALTER TABLE signals DROP COLUMN r, DROP COLUMN sessions_held;
 DROP FUNCTION new_york_day;

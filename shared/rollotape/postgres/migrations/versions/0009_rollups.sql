@@ -15,6 +15,8 @@ CREATE INDEX idx_signals_exit_date ON signals (exit_date, id) WHERE status = 'CL
 CREATE INDEX idx_signals_pattern ON signals (pattern_id);
 CREATE INDEX idx_signals_going ON signals (generated_at, id) WHERE status <> 'CLOSED';
 
+CREATE INDEX idx_patterns_detected_at ON patterns (detected_at);
+
 CREATE VIEW closed_trades AS
 SELECT s.id, s.origin, s.source, s.symbol, s.timeframe, s.pattern_id, s.pattern_type, s.direction,
        s.entry_date, s.exit_date, s.r, s.sessions_held, x.sector, p.phase,
