@@ -80,6 +80,18 @@ HTTP_SECONDS = Histogram(
     buckets=SECONDS,
 )
 
+# ---- gateway: the stream over WebSocket
+WS_CLIENTS = Gauge("rollo_ws_clients", "Connected clients of the stream over WebSocket")
+WS_FRAMES = Counter(
+    "rollo_ws_frames_total",
+    "Messages of facts and values handed to connections; each may hold many of them",
+)
+WS_ENDED = Counter(
+    "rollo_ws_ended_total",
+    "Connections ended by the gateway, by the number that it said: 400 402 404 406 407 500 503",
+    ("number",),
+)
+
 # ---- detector: what became of bars, and where the time went
 BARS = Counter(
     "rollo_bars_input_total",

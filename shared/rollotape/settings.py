@@ -82,6 +82,16 @@ class Settings(BaseSettings):
     http_host: str = Field("127.0.0.1", description="Where the gateway listens.")
     http_port: int = Field(8080, ge=0, le=65535, description="The gateway's port; 0 chooses a free one.")
     auth: Literal["on", "off"] = Field("on", description="off is accepted on loopback only.")
+    origins: str = Field(
+        "",
+        description="Web pages that may connect, as https://desk.example.org, comma-separated; those on this"
+        " machine always may.",
+    )
+    ws_clients: int = Field(5_000, ge=1, description="WebSocket connections of one gateway.")
+    ws_clients_per_key: int = Field(100, ge=1, description="WebSocket connections of one key at one gateway.")
+    ws_queue_facts: int = Field(
+        5_000, ge=1, description="Facts kept in memory for clients; one who is further behind is cut off."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least to be logged.")
 
 

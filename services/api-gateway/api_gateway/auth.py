@@ -55,7 +55,7 @@ class Doorman:
         await self._app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
-        row = await self._keys.recognise(_presented(scope["headers"]))
+        row = await self._keys.recognise(presented(scope["headers"]))
         needed: keys.Scope = "read" if scope["method"] in _READING else "write"
         if not keys.allows(row["scope"], needed):
             reason = f"This key may {row['scope']}; this request takes one that may {needed}."
@@ -111,7 +111,7 @@ def _is_over(row: Any) -> bool:
     return row["expires_at"] is not None and row["expires_at"].timestamp() <= time.time()
 
 
-def _presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The key that a request carries."""
     offered = set()
     for name, value in headers:

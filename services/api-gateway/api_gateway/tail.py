@@ -181,6 +181,10 @@ class Tail:
                 log.warning("tail_away", error=str(error))
                 await asyncio.sleep(1)  # between two attempts at a Redis that is away
                 continue
+            except Exception:  # those who listen would wait for ever
+                log.exception("defect", task="tail")
+                await asyncio.sleep(1)
+                continue
             if position is None:
                 self._position, added = read.last, read.added
                 for listener in self._listeners:
