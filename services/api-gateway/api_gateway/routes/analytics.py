@@ -192,11 +192,11 @@ def givers(prefix: str) -> dict[str, tuple[str, Giver]]:
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
     paths: tuple[tuple[str, Any, str, Any, type[queries.Query], openapi.Responses], ...] = (
         (
-            "pattern-performance", get_performance, "What trades on each pattern type have earned",
+            "pattern-performance", get_pattern_performance, "What trades on each pattern type have earned",
             figures.PerformanceAnswer, AnyTypeQuery, openapi.tabled(),
         ),
         (
-            "sector-breakdown", get_sectors, "The same by sector, with leaders and strength",
+            "sector-breakdown", get_sector_breakdown, "The same by sector, with leaders and strength",
             figures.SectorsAnswer, AnyTypeQuery, openapi.tabled(),
         ),
         (
@@ -233,7 +233,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         )
 
 
-async def get_performance(
+async def get_pattern_performance(
     request: Request, asked: Annotated[AnyTypeQuery, Depends(queries.read(AnyTypeQuery))], servers: Servers
 ) -> Response:
     """Closed trades by pattern type, and all together: win rate, profit factor, R, drawdown, holding.
@@ -244,7 +244,7 @@ async def get_performance(
     return await _answer(request, servers, PERFORMANCE, asked)
 
 
-async def get_sectors(
+async def get_sector_breakdown(
     request: Request, asked: Annotated[AnyTypeQuery, Depends(queries.read(AnyTypeQuery))], servers: Servers
 ) -> Response:
     """Closed trades by the present sector of their symbols; what belongs to none comes last, as null.
