@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
+import structlog
 from pydantic import AwareDatetime, TypeAdapter
 from starlette.types import Scope
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # it has an `Analyses`
 
 STALE = "private, no-cache"
 """An older answer that had to do is not to be kept by anybody."""
+log = structlog.get_logger()
 _MOST_BYTES = 32 * 1_024 * 1_024
 
 _POSITION: TypeAdapter[tuple[datetime, UUID]] = TypeAdapter(tuple[AwareDatetime, UUID])
@@ -75,6 +77,7 @@ class Analyses:
         try:
             found = await servers.answers.get(asked.words, compute, ticks=asked.question.ticks)
         except Unavailable as error:
+            log.warning("answer_unavailable", error=str(error.__context__ or error))
             raise problems.unavailable("PostgreSQL") from error
         return await self._given(scope, said, asked, found)
 

@@ -12,6 +12,7 @@ from rollotape import analytics, metrics
 from rollotape.analytics import Question
 from rollotape.cache.answers import Answers
 from rollotape.cache.generations import Generations
+from rollotape.errors import Unavailable
 from rollotape.postgres import generations as stored
 from rollotape.postgres.generations import Moment
 from rollotape.postgres.pool import unavailable
@@ -91,8 +92,11 @@ class Warming:
 
     def _computing(self, question: Question) -> Any:
         async def compute(moment: Moment) -> bytes:
-            with unavailable("postgres"):
-                async with self._pool.acquire() as connection:
-                    return await analytics.answer(connection, question, moment)
+            try:
+                with unavailable("postgres"):
+                    async with self._pool.acquire() as connection:
+                        return await analytics.answer(connection, question, moment)
+            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+                raise Unavailable(f"postgres: not migrated, run `rollo migrate`: {error}") from error
 
         return compute
