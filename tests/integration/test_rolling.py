@@ -1,6 +1,6 @@
 """The roller as cache-builder and the command run it, and how its queries find their rows."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -64,7 +64,7 @@ class Backlog(Rollups):
     def __init__(self, left: list[int]) -> None:
         self._left = left
 
-    async def run(self, budget_s: float = 0.0) -> Run | None:
+    async def run(self, budget_s: float = 0.0, *, without: Collection[int] = ()) -> Run | None:
         return Run(1, self._left.pop(0), 7) if self._left else None
 
     async def waiting(self) -> Waiting:
@@ -81,13 +81,36 @@ async def test_the_log_says_how_a_long_backlog_shrinks_and_that_it_is_done() -> 
 
 
 class Away(Backlog):
-    async def run(self, budget_s: float = 0.0) -> Run | None:
+    async def run(self, budget_s: float = 0.0, *, without: Collection[int] = ()) -> Run | None:
         raise OSError("gone")
 
 
 async def test_an_outage_is_one_and_no_defect() -> None:
     with pytest.raises(Unavailable):
         await Roll(Away([])).turn()
+
+
+async def test_a_day_that_cannot_be_rolled_keeps_no_other_from_it(
+    pool: "asyncpg.Pool[Any]", connection: "asyncpg.Connection[Any]"
+) -> None:
+    await trades.store(connection, [trades.trade(Random(i)) for i in range(40)])
+    day = await connection.fetchval("SELECT max(day) FROM unrolled_days")
+    bad = f"ALTER TABLE performance_days ADD CONSTRAINT bad CHECK (day <> '{day}')"
+    await connection.execute(bad)
+    roll = Roll(Rollups(pool))
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            await roll.turn()
+    assert [line["day"] for line in said if line["event"] == "rollups_defective"] == [str(day)]
+    due = await connection.fetch("SELECT DISTINCT day FROM unrolled_days")
+    assert [d for [d] in due] == [day]
+    generation = await connection.fetchval("SELECT generation FROM generations")
+    await roll.turn()
+    assert await connection.fetchval("SELECT generation FROM generations") == generation
+
+    await connection.execute("ALTER TABLE performance_days DROP CONSTRAINT bad")
+    await Roll(Rollups(pool)).turn()
+    assert await connection.fetch("SELECT FROM unrolled_days") == []
 
 
 async def test_the_command_adds_everything_up_anew(

@@ -406,6 +406,10 @@ async def test_answers_that_change_without_a_day_are_a_new_generation(desk: Desk
     await desk.roll()
     assert await desk.generation() == before + 1
     assert await desk.roll() == 0
+    await trades.tell_pattern(desk.connection, 1, "C", True)  # no trade is of it yet
+    await desk.roll()
+    assert await desk.generation() == before + 2
+    assert await desk.marks() == []
 
 
 async def test_what_says_nothing_new_of_a_pattern_is_no_mark(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import structlog
 
 from rollotape import metrics
 from rollotape.postgres.pool import unavailable
-from rollotape.postgres.rollups import Rollups, Run
+from rollotape.postgres.rollups import Defective, Rollups, Run
 
 SERVICE = "cache-builder"
 LONG_DAYS = 20
@@ -24,6 +24,8 @@ class Roll:
         self._rollups = rollups
         self._told_at = -TOLD_EVERY_S
         self._behind = False
+        self._defective: set[int] = set()
+        """Left alone until we start again: a bug must not keep the other days from being rolled."""
 
     async def turn(self) -> None:
         """One run, if anything is due and nobody else is at it.
@@ -33,8 +35,12 @@ class Roll:
         """
         with unavailable(SERVICE):
             try:
-                run = await self._rollups.run()
+                run = await self._rollups.run(without=self._defective)
             except asyncpg.SerializationError:  # another one was quicker by a moment
+                run = None
+            except Defective as defective:
+                self._defective.add(defective.day)
+                log.exception("rollups_defective", day=str(defective))
                 run = None
             waiting = await self._rollups.waiting()
         metrics.ROLLUPS_BACKLOG.set(waiting.days)

@@ -1,7 +1,7 @@
 """What closed trades earned per day and month: marks are taken, and their days added up again as a whole."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from time import monotonic
@@ -21,6 +21,7 @@ from rollotape.domain.rollups import (
     roll_ordered,
     units,
 )
+from rollotape.postgres.pool import OUTAGES
 from rollotape.postgres.sql import queries
 
 LOCK = 0x726F6C6C7570
@@ -39,6 +40,14 @@ ON CONFLICT ON CONSTRAINT uq_performance_days
 DO UPDATE SET {", ".join(f"{measure} = EXCLUDED.{measure}" for measure in _MEASURES)}
 """  # noqa: S608 - names of our own columns only
 _EPOCH = date(1970, 1, 1).toordinal()
+
+
+class Defective(Exception):
+    """A day that we cannot roll though nothing is away: a bug of ours. Its marks are where they were."""
+
+    def __init__(self, day: int) -> None:
+        super().__init__(date.fromordinal(day + _EPOCH).isoformat())
+        self.day = day
 
 
 class Waiting(NamedTuple):
@@ -93,10 +102,14 @@ class Rollups:
         """Days that are still due by marks up to this one: others may go on to be marked."""
         return int(await self._pool.fetchval(self._sql["left"], last))
 
-    async def run(self, budget_s: float = BUDGET_S) -> Run | None:
+    async def run(self, budget_s: float = BUDGET_S, *, without: Collection[int] = ()) -> Run | None:
         """Roll what is due, at least one day of it; None when nothing is, or somebody else is at it.
 
-        All or nothing: whatever happens before the commit leaves the marks, and the rows as they were.
+        All or nothing: whatever happens before the commit leaves the marks, and the rows as they were. The
+        days of `without` stay due.
+
+        Raises:
+            Defective: one of the days cannot be rolled though nothing is away.
         """
         if not await self._pool.fetchval(self._sql["any"]):
             return None
@@ -105,7 +118,7 @@ class Rollups:
             if not await connection.fetchval(self._sql["lock"], LOCK):
                 return None
             running = _Running(connection, self._sql, replace(self._memory))
-            run = await running.work(budget_s)
+            run = await running.work(budget_s, without)
         self._memory = running.memory
         return run
 
@@ -118,19 +131,27 @@ class _Running:
         self._sql = sql
         self.memory = memory
 
-    async def work(self, budget_s: float) -> Run:
+    async def work(self, budget_s: float, without: Collection[int]) -> Run | None:
         began = monotonic()
         epoch, generation = await self._connection.fetchrow(self._sql["standing"])
         if self.memory.standing != (epoch, generation):
             self.memory = Memory()
-        await self._connection.execute(self._sql["resolve"])
+        resolved = await self._connection.fetchval(self._sql["resolve"])
         due = dict(await self._connection.fetch(self._sql["due"]))
         marks = due.pop(None, [])
+        due = {day: of_day for day, of_day in due.items() if day not in without}
+        if not (due or marks or resolved):
+            return None
         days: dict[int, Rolled] = {}
         for day in sorted(due, key=_turn):
             if days and monotonic() - began > budget_s:
                 break
-            days[day] = await self._roll(day)
+            try:
+                days[day] = await self._roll(day)
+            except OUTAGES:
+                raise
+            except Exception as error:
+                raise Defective(day) from error
             marks += due[day]
         for month in sorted({_month(day) for day in days}):
             await self._join(month, {day: rolled for day, rolled in days.items() if _month(day) == month})
