@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from api_gateway.app import create_app
 from rollotape.settings import Settings
+from support.databases import execute
 from support.gateway import Setup, build_model, insert_patterns
 
 
@@ -138,3 +139,145 @@ async def test_without_a_read_model_a_summary_is_503(client: httpx.AsyncClient, 
     answer = await client.get("/api/patterns/summary")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     await redis_client.flushall()
+
+
+# ---- health and performance
+
+
+async def test_health_names_every_part_with_its_own_verdict(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    await _stored(settings, Setup(1))
+
+    said = await _get(client, "/api/pattern-discovery/health")
+
+    parts = {c["name"]: c for c in said["components"]}
+    assert list(parts) == [
+        "postgresql", "redis-streams", "read-model", "redis-answers", "delivery",
+        "detector", "rs-worker", "cache-builder", "bars",
+    ]  # fmt: skip
+    assert said["status"] == "degraded", "no worker is there, and no bar"
+    well = [name for name, c in parts.items() if c["status"] == "healthy"]
+    assert well == ["postgresql", "redis-streams", "read-model", "redis-answers", "delivery"]
+    assert parts["postgresql"]["figures"]["answer_ms"] > 0
+    assert parts["redis-streams"]["figures"]["eviction_policy"] == "noeviction"
+    assert parts["read-model"]["figures"]["entries"] == 1
+    assert parts["detector"]["reason"] == "none is connected to PostgreSQL"
+    assert parts["bars"]["reason"] == "no bar has ever come"
+
+
+async def test_without_a_read_model_health_is_503_and_says_what_it_saw(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/api/v1/pattern-discovery/health")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.headers["content-type"] == "application/problem+json"
+    said = answer.json()
+    assert (said["status"], said["detail"]) == (503, "Unhealthy: read-model it is missing.")
+    assert {c["name"]: c["status"] for c in said["components"]}["postgresql"] == "healthy"
+
+    of_patterns = await _get(client, "/api/patterns/health", 503)
+    assert of_patterns["model"]["state"] == "missing"
+    assert of_patterns["reasons"][0] == "read-model: it is missing"
+
+
+async def test_a_server_that_is_away_is_a_finding(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/x"})
+    async for client in _client(nowhere):
+        answer = await client.get("/api/pattern-discovery/health")
+        parts = {c["name"]: c for c in answer.json()["components"]}
+        assert answer.status_code == 503
+        assert (parts["postgresql"]["status"], parts["postgresql"]["figures"]) == ("unhealthy", {})
+        assert parts["redis-streams"]["status"] == "healthy"
+        assert (await _get(client, "/api/patterns/health", 503))["bars"] is None
+    gone = settings.model_copy(update={"cache_url": "redis://127.0.0.1:1"})
+    await _stored(settings, Setup(1))
+    async for client in _client(gone):
+        said = await _get(client, "/api/pattern-discovery/health")
+        parts = {c["name"]: c for c in said["components"]}
+        assert (parts["redis-answers"]["status"], parts["redis-answers"]["critical"]) == ("degraded", False)
+
+
+async def test_entries_that_nobody_read_and_indexes_that_disagree_are_seen(
+    client: httpx.AsyncClient, settings: Settings, redis_client: Redis
+) -> None:
+    await _stored(settings, Setup(1), Setup(2))
+    for n in range(3):
+        await redis_client.xadd("updates", {"json": b"{}"}, id=f"{1_767_623_400_000 + n}-0")
+
+    said = await _get(client, "/api/patterns/health")
+
+    assert said["model"]["index_sizes"] == dict.fromkeys(said["model"]["index_sizes"], 2)
+    assert said["facts"] == {
+        "last_fact_at": "2026-01-05T14:30:00.002000Z", "last_processed_at": None, "processed": 0,
+        "lag": 3, "pending": 0, "oldest_pending_s": None,
+    }  # fmt: skip
+    assert "delivery: nobody has ever read for cache-builder" in said["reasons"]
+
+    await redis_client.zrem("rm:patterns:by:confidence", str(Setup(1).id))
+    async for other in _client(settings):
+        broken = await _get(other, "/api/patterns/health", 503)
+        assert broken["model"]["state"] == "broken"
+        assert broken["model"]["index_sizes"]["confidence"] == 1
+
+
+async def test_bars_are_late_by_the_time_of_the_market(client: httpx.AsyncClient, settings: Settings) -> None:
+    await _stored(settings, Setup(1))
+    now = datetime.now(UTC)
+    execute(
+        settings.database_url,
+        f"INSERT INTO newest_bars VALUES ('1m', '{now.isoformat()}'), ('1d', '2018-02-07 21:00Z')",
+    )
+    said = await _get(client, "/api/patterns/health")
+    minute, day = (next(b for b in said["bars"] if b["timeframe"] == name) for name in ("1m", "1d"))
+    assert (minute["state"], minute["allowed_s"]) == ("fresh", 960.0)
+    assert (day["state"], day["newest_at"]) == ("ended", "2018-02-07T21:00:00Z")
+    assert day["behind_s"] > 5 * 252 * 5 * 3_600
+    assert not [reason for reason in said["reasons"] if reason.startswith("bars")]
+
+
+async def test_performance_is_what_was_measured(client: httpx.AsyncClient, settings: Settings) -> None:
+    before = await _get(client, "/api/pattern-discovery/performance")
+    assert before["scan"]["all"] == {
+        "count": 0, "mean_ms": None, "p50_ms": None, "p95_ms": None, "p99_ms": None
+    }  # fmt: skip
+    assert before["hit_ratio"]["scan"] is None
+    unmet = {t["name"]: (t["measured"], t["met"]) for t in before["targets"]}
+    assert unmet["scan_p95"] == (None, None)
+
+    await _stored(settings, Setup(1))
+    for _ in range(3):
+        await _get(client, "/api/patterns/scan")
+    await _get(client, "/api/v1/patterns/scan?confidence_min=0.7")
+    await client.get("/api/nowhere")
+    await _get(client, "/api/analytics/pattern-performance")
+    await _get(client, "/api/analytics/pattern-performance")
+
+    said = await _get(client, "/api/pattern-discovery/performance")
+    scan = said["scan"]
+    assert [scan[part]["count"] for part in ("all", "cached", "computed")] == [4, 2, 2]
+    assert scan["all"]["p50_ms"] <= scan["all"]["p95_ms"] <= scan["all"]["p99_ms"]
+    assert said["hit_ratio"]["scan"] == 0.5
+    assert said["hit_ratio"]["analytics"] == 0.5
+    routes = {r["route"]: r["count"] for r in said["routes"]}
+    assert routes["/api/patterns/scan"] == 4
+    assert routes["unmatched"] == 1
+    assert said["requests"]["count"] == sum(routes.values())
+    targets = {t["name"]: t for t in said["targets"]}
+    assert targets["scan_hit_ratio"] == {
+        "name": "scan_hit_ratio", "mission": "B8", "unit": "ratio", "target": 0.85,
+        "measured": 0.5, "met": False,
+    }  # fmt: skip
+    assert targets["performance_uncached_mean"]["measured"] > 0
+    assert said["memory_bytes"] > 10_000_000
+    assert said["window"]["seconds"] <= 315
+
+
+@pytest.mark.parametrize(
+    "path", ["patterns/health", "pattern-discovery/health", "pattern-discovery/performance"]
+)
+async def test_health_takes_no_parameters_and_is_never_kept(
+    client: httpx.AsyncClient, settings: Settings, path: str
+) -> None:
+    assert await _refused(client, f"/api/{path}?x=1") == ["x"]
+    await _stored(settings, Setup(1))
+    answer = await client.get(f"/api/{path}")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")

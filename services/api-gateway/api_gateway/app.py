@@ -17,9 +17,11 @@ from api_gateway.envelope import Envelope
 from api_gateway.routes import (
     analytics,
     bars,
+    health,
     markers,
     operations,
     patterns,
+    socket,
     stream,
     strength,
     summary,
@@ -62,6 +64,7 @@ def create_app(settings: Settings) -> Gateway:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the envelope measures
     )
     app.state.servers = Backends(settings)
+    app.state.sockets = socket.Sockets(app.state.servers, settings)
     app.state.keys = settings.auth == "on"
     app.add_middleware(BeforeRouting, servers=app.state.servers, givers=_givers())
     if settings.auth == "on":
@@ -78,7 +81,9 @@ def create_app(settings: Settings) -> Gateway:
         analytics.add_to(app, prefix, tag)
         patterns.add_to(app, prefix, tag)
         stream.add_to(app, prefix, tag)
+        socket.add_to(app, prefix, app.state.sockets)
         summary.add_to(app, prefix, tag)
+        health.add_to(app, prefix, tag)
         patterns.add_single_to(app, prefix, tag)
         symbols.add_to(app, prefix, tag)
     return app
@@ -122,6 +127,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await app.state.sockets.hub.close()
         await app.state.servers.close()
         await asyncio.wait([warming])
 

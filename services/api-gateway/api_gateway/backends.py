@@ -10,9 +10,10 @@ import asyncpg
 import structlog
 from redis.asyncio import Redis
 
-from api_gateway import problems
+from api_gateway import components, problems
 from api_gateway.analyses import Analyses
 from api_gateway.before import Scans
+from api_gateway.kept import Kept
 from api_gateway.tail import Tail
 from api_gateway.timings import Timings
 from rollotape import analytics
@@ -183,6 +184,7 @@ class Backends:
     NAMES = ("PostgreSQL", "Redis")
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.postgres = Postgres(settings)
         self.streams = Streams(settings)
         self.reader = PatternReader(self.streams.redis)
@@ -195,15 +197,18 @@ class Backends:
         self.answers = Answers(analytics.DATASET, self.generations, open_redis(settings.cache_url))
         self.analyses = Analyses()
         self._epoch: UUID | None = None
-        self._partitions: int | None = None
+        self.known_partitions: int | None = None
+        """P of the installation, once somebody has asked."""
+        self.look = Kept(lambda: components.look(self), components.FRESH_S)
+        """At everything that this gateway works with."""
 
     async def partitions(self) -> int:
         """P of the installation; asked once, because it never changes."""
-        if self._partitions is None:
-            self._partitions = await self.postgres.run(market.partitions)
-        if self._partitions is None:
+        if self.known_partitions is None:
+            self.known_partitions = await self.postgres.run(market.partitions)
+        if self.known_partitions is None:
             raise problems.unavailable("An installed database (`rollo migrate`)")
-        return self._partitions
+        return self.known_partitions
 
     async def epoch(self) -> UUID:
         """Of the installation; while PostgreSQL is away, as it was."""
@@ -236,6 +241,7 @@ class Backends:
     async def close(self) -> None:
         """Let go of every connection; asking again opens them again."""
         await self.tail.close()
+        await self.look.close()
         await self.generations.close()
         await self.answers.close()
         await self._watch.close()
