@@ -92,6 +92,37 @@ class Settings(BaseSettings):
     ws_queue_facts: int = Field(
         5_000, ge=1, description="Facts kept in memory for clients; one who is further behind is cut off."
     )
+    hosts: str = Field(
+        "",
+        description="Names that clients may call the gateway by, comma-separated. Without it those of this"
+        " machine where ROLLO_AUTH=off, and any name where keys are asked for.",
+    )
+    rate_requests: int = Field(
+        6_000, ge=1, description="Requests of a key in a window, unless it has a number of its own."
+    )
+    rate_strangers: int = Field(
+        600, ge=1, description="Requests without a good key in a window, from one address."
+    )
+    rate_window_s: int = Field(60, ge=1, le=86_400, description="How long a window lasts.")
+    audit_days: int = Field(90, ge=1, description="Days that a row of audit_log is kept.")
+    jwt_jwks: str | None = Field(
+        None, description="Keys of who signs tokens: https://..., http:// on this machine, or a file."
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="What tokens are signed with, instead of ROLLO_JWT_JWKS."
+    )
+    jwt_algorithms: str = Field(
+        "", description="What tokens may be signed by; without it RS256, ES256, or HS256 with a secret."
+    )
+    jwt_issuer: str | None = Field(None, description="`iss` of tokens; needed where tokens are taken.")
+    jwt_audience: str | None = Field(None, description="`aud` of tokens; needed where tokens are taken.")
+    jwt_leeway_s: int = Field(10, ge=0, le=300, description="By so much clocks may differ.")
+    jwt_scope_claim: str = Field(
+        "scope", description="The claim that says what a token may; dots lead into objects."
+    )
+    jwt_scopes: str = Field(
+        "read=read,write=write,admin=admin", description="Our scopes, each with what the claim calls it."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least to be logged.")
 
 
