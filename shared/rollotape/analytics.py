@@ -91,7 +91,7 @@ async def answer(connection: "Connection", question: Question, moment: Moment) -
         seen = (window.first, window.now, question.filters)
         if _no_trades(question, said) and await has_patterns(connection, *seen):
             doubts.append("no trades where patterns exist")
-    for doubt in doubts:
+    for doubt in dict.fromkeys(doubts):
         metrics.ANSWERS_SUSPICIOUS.inc()
         log.warning("answer_suspicious", doubt=doubt, question=question.words, generation=moment.generation)
     return orjson.dumps(_head(question, window) | said, option=orjson.OPT_UTC_Z)
