@@ -18,7 +18,6 @@ from bench.gateways import Asked, Load, Server, ask, gateway
 from bench.readers import scraped
 from bench.stage import Stage
 from rollotape.analytics import DATASET, Question
-from rollotape.cache.answers import HITS
 from rollotape.postgres.analytics import Filters, Page
 
 LOAD = Load(connections=250, rate=1_000.0, seconds=40.0, warm_s=5.0)
@@ -55,7 +54,9 @@ class Watched:
     computed: Counter[str]
     answers: dict[str, float]
     """Of the gateway, by source."""
-    warmed: float
+    gateway: float
+    """Computed by the gateway, whether or not somebody waited for it."""
+    builder: float
     """Computed by cache-builder."""
 
 
@@ -89,17 +90,17 @@ async def _watch(stage: Stage, server: Server, trades: Market, probe: Probe) -> 
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-    warmed = answers.pop("warmed")
-    return Watched(asked, closed, trades.changed, probe.ages_s, computed.times, answers, warmed)
+    by = answers.pop("gateway"), answers.pop("builder")
+    return Watched(asked, closed, trades.changed, probe.ages_s, computed.times, answers, *by)
 
 
 def _counted(server: Server) -> dict[str, float]:
-    """Answers of the gateway by source, and what cache-builder has computed."""
-    found = scraped(server.metrics["api-gateway"])
+    """Answers of the gateway by source, and how many it and cache-builder have computed."""
     beginning = f'rollo_answers_total{{dataset="{DATASET}",source="'
+    computed = f'rollo_answers_compute_seconds_count{{dataset="{DATASET}"}}'
+    found, builder = (scraped(server.metrics[name]) for name in ("api-gateway", "cache-builder"))
     told = {name[len(beginning) : -2]: n for name, n in found.items() if name.startswith(beginning)}
-    builder = scraped(server.metrics["cache-builder"])
-    return told | {"warmed": builder.get(f'{beginning}postgres"}}', 0.0)}
+    return told | {"gateway": found.get(computed, 0.0), "builder": builder.get(computed, 0.0)}
 
 
 def _probed() -> list[tuple[str, Any]]:
@@ -130,12 +131,13 @@ def _say(stage: Stage, watched: Watched) -> None:
     generations = {key.split(":")[1] for key in watched.computed}
     stage.show.say(
         f"    {outcome.per_second:,.0f}/s, p50 {outcome.p50:.2f}, p95 {outcome.p95:.2f},"
-        f" p99 {outcome.p99:.2f} ms, {watched.asked.cpu_us or 0:.0f} us of processor each; sent {outcome.late_p95:.2f} ms late (p95),"
-        f" {outcome.unanswered} not answered\n"
+        f" p99 {outcome.p99:.2f} ms, {watched.asked.cpu_us or 0:.0f} us of processor each;"
+        f" sent {outcome.late_p95:.2f} ms late (p95), {outcome.unanswered} not answered\n"
         f"    {watched.closed_per_s:.0f} trades a second closed, {watched.changed} patterns changed,"
         f" {len(generations)} generations; answers from {sources};"
-        f" cache-builder computed {watched.warmed:,.0f}\n"
-        f"    keys by how often they were computed: {dict(sorted(keys.items()))};"
+        f" the gateway computed {watched.gateway:,.0f}, cache-builder {watched.builder:,.0f}\n"
+        f"    {sum(watched.computed.values()):,} answers stored,"
+        f" keys by how often they were: {dict(sorted(keys.items()))};"
         f" {len(watched.ages_s)} probes, p50 {np.median(watched.ages_s):.2f},"
         f" most {max(watched.ages_s):.2f} s until a trade is shown"
     )
@@ -143,9 +145,8 @@ def _say(stage: Stage, watched: Watched) -> None:
 
 def _figures(watched: Watched) -> Iterator[Figure]:
     counts = watched.answers
-    hits, every = sum(counts.get(source, 0.0) for source in HITS), sum(counts.values())
-    ages = watched.ages_s
-    yield Figure("analytics.hit_ratio", hits / every, "answers that caused no SQL, of all")
+    every, ages = sum(counts.values()), watched.ages_s
+    yield Figure("analytics.hit_ratio", 1 - watched.gateway / every, "answers that caused no SQL, of all")
     yield Figure("analytics.max_age_s", max(ages), "until a trade is shown", min(ages), max(ages))
     yield Figure("analytics.http_p95_ms", watched.asked.outcome.p95, "1,000 requests/s, 250 connections")
     yield Figure("analytics.http_p50_ms", watched.asked.outcome.p50, "1,000 requests/s, 250 connections")
