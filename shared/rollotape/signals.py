@@ -1,5 +1,6 @@
 """From the bytes of an event about a trade of an outside system to what the domain decides about."""
 
+from datetime import timedelta
 from typing import Any
 
 from rollotape.domain import signals
@@ -12,6 +13,8 @@ from rollotape.payloads import early_faults, key_faults, microseconds, nul_fault
 
 _MONEY = ("entry_price", "stop", "target", "exit_price")
 _TIMES = ("generated_at", "changed_at", "entry_date", "exit_date")
+LONGEST = timedelta(days=60 * 365)
+"""Sessions held are added up as digits of one number, and numbers of PostgreSQL have an end."""
 
 
 def read(payload: bytes | None, arrived_ms: int) -> PatternFact:
@@ -60,6 +63,9 @@ def _lifecycle(event: SignalEvent) -> list[Fault]:
     if event.entry_date and event.exit_date and event.exit_date < event.entry_date:
         got = event.exit_date.isoformat()
         found.append(Fault("exit_date", f"must not be before entry_date, got {got}"))
+    if event.entry_date and event.exit_date and event.exit_date - event.entry_date > LONGEST:
+        got = event.entry_date.isoformat()
+        found.append(Fault("entry_date", f"must be at most 60 years before exit_date, got {got}"))
     return found
 
 

@@ -16,6 +16,7 @@ from rollotape.postgres import backup, migrate
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.rollups import Rollups
 from rollotape.settings import Settings
+from rollotape.signals import LONGEST
 from rollotape.verify import Report, verify
 from support import trades
 from support.trades import Row
@@ -71,7 +72,7 @@ class Desk:
 
     async def groups(self, column: str) -> set[Any]:
         found = await self.connection.fetch(f"SELECT DISTINCT {column} FROM performance_days")
-        return {value for [value] in found}
+        return {tuple(value) if isinstance(value, list) else value for [value] in found}
 
 
 @asynccontextmanager
@@ -475,6 +476,21 @@ async def test_numbers_of_every_size_survive(desk: Desk) -> None:
     )
     await desk.roll()
     await desk.check()
+
+
+async def test_a_trade_of_sixty_years_is_counted(desk: Desk) -> None:
+    """An older one is refused: a number of the database would have too many digits."""
+    entered = at("1962-01-02T15:00")
+    await desk.say(one(entry_date=entered, exit_date=entered + LONGEST))
+    await desk.roll()
+    [[held]] = await desk.groups("held")
+    assert 15_000 < held < 15_500
+    await desk.check()
+    await desk.say(one(id=trades.pattern_of(1)) | {"sessions_held": 16_000})
+    await desk.roll()
+    assert (16_000,) in await desk.groups("held")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await desk.say(one() | {"sessions_held": 16_001})
 
 
 async def test_a_backup_brings_back_rows_and_marks_and_the_roller_goes_on(

@@ -58,9 +58,7 @@ class DumbOutbox(Outbox):
 
 def entries(bench: Bench, events: Sequence[bytes | dict[str, Any]]) -> list[Entry]:
     payloads = [e if isinstance(e, bytes) else orjson.dumps(e) for e in events]
-    found = [
-        Entry("signals.0", f"{ARRIVED_MS}-{bench.sent + i}", {FIELD: p}) for i, p in enumerate(payloads)
-    ]
+    found = [Entry("signals.0", f"{ARRIVED_MS}-{bench.sent + i}", {FIELD: p}) for i, p in enumerate(payloads)]
     bench.sent += len(found)
     return found
 
@@ -229,6 +227,7 @@ POISON: list[tuple[Any, str]] = [
     (closed(event="cancelled"), "exit_date"),
     (closed(entry_date=None, entry_price=None), "entry_date"),
     (closed(exit_date=START), "exit_date"),
+    (closed(entry_date=START - timedelta(days=60 * 365 - 4)), "entry_date"),
     (closed(exit_date=START + timedelta(days=99_999)), "exit_date"),
     (closed(exit_reason="a\0b"), "exit_reason"),
 ]

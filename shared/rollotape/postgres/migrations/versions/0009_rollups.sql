@@ -5,9 +5,9 @@ COMMENT ON FUNCTION new_york_day IS 'The day that an instant belongs to: all day
 ALTER TABLE signals ADD COLUMN r numeric GENERATED ALWAYS AS
     (round((exit_price - entry_price) * 1.000000000000000000000000 / NULLIF(entry_price - stop, 0), 12)) STORED;
 ALTER TABLE signals
-    ADD CONSTRAINT chk_held_when_closed CHECK (status <> 'CLOSED' OR sessions_held IS NOT NULL AND sessions_held >= 0),
+    ADD CONSTRAINT chk_held_when_closed CHECK (status <> 'CLOSED' OR sessions_held IS NOT NULL AND sessions_held BETWEEN 0 AND 16000),
     ADD CONSTRAINT chk_r_when_closed CHECK (status <> 'CLOSED' OR r IS NOT NULL);
-COMMENT ON COLUMN signals.sessions_held IS 'Sessions in (entry day, exit day]; null while it is not closed.';
+COMMENT ON COLUMN signals.sessions_held IS 'Sessions in (entry day, exit day]; null while it is not closed. At most 16,000, or the function packed would have too many digits for a number.';
 COMMENT ON COLUMN signals.r IS 'realized_r as a decimal of 12 places: what all analytics add up. Digits beyond are cut by rounding half away from zero.';
 
 CREATE INDEX idx_signals_analytics ON signals (pattern_type, exit_date, id) WHERE status = 'CLOSED';
