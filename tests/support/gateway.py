@@ -16,8 +16,8 @@ import orjson
 import uvicorn
 from redis.asyncio import Redis
 
+from api_gateway import main
 from api_gateway.app import create_app
-from api_gateway.protocol import StrictH11
 from rollotape.cache.patterns import PatternModel
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.pool import open_pool
@@ -163,15 +163,8 @@ async def build_model(settings: Settings) -> None:
 def serve(settings: Settings) -> Iterator[str]:
     """The gateway as it runs, on a port of its own; yields its URL."""
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        port=0,
-        http=StrictH11,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
+    config = main.config(app)
+    config.port, config.timeout_graceful_shutdown = 0, 1
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="gateway")
     thread.start()

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from api_gateway.app import create_app, create_ops_app
 from api_gateway.protocol import StrictH11
+from api_gateway.wire import LARGEST_MESSAGE, PING_EVERY_S, PONG_WITHIN_S, Wire
 from rollotape import arguments, health, logs
 from rollotape import settings as configuration
 from rollotape.errors import Refused
@@ -96,7 +97,11 @@ def config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=StrictH11,
-        ws="none",
+        ws=Wire,
+        ws_max_size=LARGEST_MESSAGE,
+        ws_ping_interval=PING_EVERY_S,
+        ws_ping_timeout=PONG_WITHIN_S,
+        ws_per_message_deflate=False,  # it would take hundreds of kilobytes of memory for every client
         lifespan="on",
         log_config=None,
         access_log=False,  # the envelope writes a better one
