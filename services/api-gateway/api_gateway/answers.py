@@ -418,8 +418,11 @@ class Accepted(Shape):
 
 
 class IngestAnswer(Shape):
+    """Of more than 1,000 that were accepted, or refused, the first 1,000 are listed."""
+
     accepted: Accepted
     refused: list[RefusedBar]
+    refused_count: int
 
 
 class Alive(Shape):

@@ -21,6 +21,7 @@ from api_gateway.routes import (
     markers,
     operations,
     patterns,
+    signals,
     socket,
     stream,
     strength,
@@ -80,6 +81,7 @@ def create_app(settings: Settings) -> Gateway:
         strength.add_to(app, prefix, tag)
         analytics.add_to(app, prefix, tag)
         patterns.add_to(app, prefix, tag)
+        signals.add_to(app, prefix, tag)
         stream.add_to(app, prefix, tag)
         socket.add_to(app, prefix, app.state.sockets)
         summary.add_to(app, prefix, tag)

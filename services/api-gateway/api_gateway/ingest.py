@@ -3,8 +3,9 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from json.decoder import JSONDecoder
 from typing import Any
 
@@ -23,12 +24,19 @@ from api_gateway.problems import (
     short,
 )
 from rollotape import calendars, intake
-from rollotape.errors import Fault
+from rollotape.errors import Fault, Unprocessable
+from rollotape.events import MAX_PAYLOAD_BYTES
 from rollotape.streams.partitions import partition_of, stream_name
 
 MOST_ENTRIES = 1_000
 MOST_BYTES = 2 * 1024 * 1024
 SLOWEST_S = 30.0
+MOST_LINES = 100_000
+MOST_BYTES_OF_LINES = 64 * 1024 * 1024
+SLOWEST_BYTES_S = 64 * 1024
+"""Lines may take `SLOWEST_S`, and longer where they come at least as fast as this."""
+MOST_LISTED = 1_000
+"""Of what was accepted, and of what was refused: an answer has an end, too."""
 
 JSON_LINES = "application/x-ndjson"
 MEDIA_TYPES = ("application/json", JSON_LINES)
@@ -36,9 +44,12 @@ MEDIA_TYPES = ("application/json", JSON_LINES)
 _ANY = {"title": "Anything else", "description": "Is refused alone, with its reasons."}
 
 
-def request(name: str, words: str, model: str) -> dict[str, Any]:
+def request(name: str, words: str, model: str, example: dict[str, Any]) -> dict[str, Any]:
     """What OpenAPI says of a body that is a list called `name`, or lines."""
-    what = f"At most {MOST_ENTRIES:,} {words} and {MOST_BYTES:,} bytes. Symbols may be in lower case."
+    what = (
+        f"JSON: at most {MOST_ENTRIES:,} {words} and {MOST_BYTES:,} bytes. Lines: at most {MOST_LINES:,} and "
+        f"{MOST_BYTES_OF_LINES:,} bytes, sent on as they arrive. Symbols may be in lower case."
+    )
     entries = {
         "type": "array",
         "minItems": 1,
@@ -52,16 +63,33 @@ def request(name: str, words: str, model: str) -> dict[str, Any]:
         "properties": {name: entries},
     }
     lines = {"type": "string", "description": "One per line; empty lines do not count."}
-    content = {"application/json": {"schema": whole}, JSON_LINES: {"schema": lines}}
+    content = {
+        "application/json": {"schema": whole, "example": {name: [example]}},
+        JSON_LINES: {"schema": lines, "example": f"{json.dumps(example)}\n"},
+    }
     return {"requestBody": {"required": True, "description": what, "content": content}}
 
 
+_ACCEPTED = {"count": 1, "entries": [{"index": 0, "stream": "bars.12", "id": "1515974400000-0"}]}
+_REFUSED = [{"index": 1, "faults": [{"field": "high", "reason": "must not be below low"}]}]
+
 RESPONSES = openapi.failing(408, 413, 415, 422, 503) | {
-    202: {"description": "All of them were sent on", "headers": openapi.headers()},
+    202: {
+        "description": "All of them were sent on",
+        "headers": openapi.headers(),
+        "content": {
+            "application/json": {"example": {"accepted": _ACCEPTED, "refused": [], "refused_count": 0}}
+        },
+    },
     207: {
         "description": "Some were refused, perhaps all; those that were not were sent on",
         "headers": openapi.headers(),
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/IngestAnswer"}}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/IngestAnswer"},
+                "example": {"accepted": _ACCEPTED, "refused": _REFUSED, "refused_count": 1},
+            }
+        },
     },
 }
 
@@ -75,9 +103,108 @@ class Offer:
     symbol: str
     is_frame: bool
 
-    def message(self, partitions: int) -> tuple[str, bytes]:
-        """For the stream of bars."""
-        return stream_name("bars", partition_of(self.symbol, partitions)), self.payload
+
+@dataclass(slots=True)
+class Judged:
+    """By their index: the symbols of those that a stream would take, and the faults of the others."""
+
+    symbols: dict[int, str] = field(default_factory=dict)
+    refused: dict[int, list[dict[str, str]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What can be sent in: the name of its list and of its stream, and who judges it, when it arrived."""
+
+    name: str
+    judge: Callable[[Sequence[Offer], int], Judged]
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of everything; the first of each are listed."""
+
+    offered: int = 0
+    accepted: int = 0
+    refused: int = 0
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    refusals: list[dict[str, Any]] = field(default_factory=list)
+
+    def accept(self, entries: Sequence[dict[str, Any]]) -> None:
+        self.accepted += len(entries)
+        self.entries += entries[: MOST_LISTED - len(self.entries)]
+
+    def refuse(self, refusals: Sequence[dict[str, Any]]) -> None:
+        self.refused += len(refusals)
+        self.refusals += refusals[: MOST_LISTED - len(self.refusals)]
+
+    def answer(self) -> Response:
+        said = {
+            "accepted": {"count": self.accepted, "entries": self.entries},
+            "refused": self.refusals,
+            "refused_count": self.refused,
+        }
+        return responses.fresh(responses.dumps(said), status=207 if self.refused else 202)
+
+
+async def take(request: Request, servers: Backends, kind: Kind) -> Response:
+    """Judge each one of a body alone, send on those that are welcome, and say what became of everything.
+
+    Lines are sent on while more of them arrive: of a body that goes wrong in its middle the lines before
+    are accepted, and the problem says how many. To send them again changes nothing.
+
+    Raises:
+        Problem: the body, or where it should go to, is not as it has to be.
+    """
+    account = Account()
+    if media_type(request) != JSON_LINES:
+        found = await asyncio.to_thread(offers, await body(request), kind.name)
+        await _send_on(servers, kind, found, account)
+        return account.answer()
+    try:
+        async for lines in batches(_parts(request, MOST_BYTES_OF_LINES, SLOWEST_BYTES_S)):
+            if account.offered + len(lines) > MOST_LINES:
+                detail = f"At most {MOST_LINES:,} lines are one request."
+                raise Problem(TOO_LARGE, detail, headers=_LAST_ANSWER)
+            found = await asyncio.to_thread(_offers, lines, account.offered)
+            await _send_on(servers, kind, found, account)
+    except Problem as problem:
+        if account.offered:
+            problem.detail += f" Of the first {account.offered:,} lines {account.accepted:,} were sent on."
+        raise
+    if not account.offered:
+        raise _malformed(kind.name, f"must be 1 to {MOST_LINES:,} lines, got none")
+    return account.answer()
+
+
+async def _send_on(servers: Backends, kind: Kind, found: Sequence[Offer], account: Account) -> None:
+    partitions, arrived_ms = await servers.partitions(), await servers.streams.now_ms()
+    judged = await asyncio.to_thread(_judged, kind, found, arrived_ms)
+    welcome = [offer for offer in found if offer.index not in judged.refused]
+    messages = [
+        (stream_name(kind.name, partition_of(judged.symbols[offer.index], partitions)), offer.payload)
+        for offer in welcome
+    ]
+    ids = await servers.streams.send(messages)
+    account.offered += len(found)
+    account.accept(
+        [
+            {"index": offer.index, "stream": stream, "id": entry}
+            for offer, (stream, _), entry in zip(welcome, messages, ids, strict=True)
+        ]
+    )
+    account.refuse([{"index": i, "faults": why} for i, why in sorted(judged.refused.items())])
+
+
+def _judged(kind: Kind, found: Sequence[Offer], arrived_ms: int) -> Judged:
+    """What is too long for a stream is not even looked at."""
+    fits = [offer for offer in found if len(offer.payload) <= MAX_PAYLOAD_BYTES]
+    judged = kind.judge(fits, arrived_ms)
+    for offer in found:
+        if len(offer.payload) > MAX_PAYLOAD_BYTES:
+            reason = f"must be at most {MAX_PAYLOAD_BYTES:,} bytes"
+            judged.refused[offer.index] = [{"field": "json", "reason": reason}]
+    return judged
 
 
 def media_type(request: Request) -> str:
@@ -108,38 +235,73 @@ async def body(request: Request) -> bytes:
     Raises:
         Problem: 413, it is too large; 408, it does not come.
     """
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(SLOWEST_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > MOST_BYTES:
-                    raise Problem(TOO_LARGE, f"The body may have {MOST_BYTES:,} bytes.", headers=_LAST_ANSWER)
-                parts.append(part)
-    except TimeoutError:
-        detail = f"The body has to arrive within {SLOWEST_S:.0f} seconds."
-        raise Problem(BODY_TOO_SLOW, detail, headers=_LAST_ANSWER) from None
-    return b"".join(parts)
+    return b"".join([part async for part in _parts(request, MOST_BYTES, None)])
+
+
+async def _parts(request: Request, most_bytes: int, bytes_per_s: float | None) -> AsyncIterator[bytes]:
+    """A body as it arrives. What is done with a part does not count as the sender's time."""
+    stream, size, patience_s = request.stream(), 0, SLOWEST_S
+    while True:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(patience_s):
+                part = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            rate = f", or with {bytes_per_s / 1024:g} KiB a second" if bytes_per_s else ""
+            detail = f"The body has to arrive within {SLOWEST_S:.0f} seconds{rate}."
+            raise Problem(BODY_TOO_SLOW, detail, headers=_LAST_ANSWER) from None
+        patience_s -= time.monotonic() - began
+        patience_s += len(part) / bytes_per_s if bytes_per_s else 0.0
+        size += len(part)
+        if size > most_bytes:
+            raise Problem(TOO_LARGE, f"The body may have {most_bytes:,} bytes.", headers=_LAST_ANSWER)
+        yield part
 
 
 _LAST_ANSWER = {"Connection": "close"}  # the rest of the body is still to come, and nobody will read it
 
 
-def offers(content: bytes, media_type: str, name: str = "bars") -> list[Offer]:
-    """What a body offers.
+async def batches(parts: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Lines with something in them, as many at once as a list may have, and no more bytes than that.
+
+    Of a line that is too long only so much is kept that this can be seen.
+    """
+    lines: list[bytes] = []
+    size, rest = 0, b""
+    async for part in parts:
+        *ended, last = part.split(b"\n")
+        for end in ended:
+            line = rest + end[: MAX_PAYLOAD_BYTES + 1 - len(rest)]
+            rest = b""
+            if line.strip():
+                lines.append(line)
+                size += len(line)
+            if len(lines) == MOST_ENTRIES or size >= MOST_BYTES:
+                yield lines
+                lines, size = [], 0
+        rest += last[: MAX_PAYLOAD_BYTES + 1 - len(rest)]
+    if rest.strip():
+        lines.append(rest)
+    if lines:
+        yield lines
+
+
+def offers(content: bytes, name: str = "bars") -> list[Offer]:
+    """What a body in JSON offers.
 
     Raises:
         Problem: 422, the body as a whole is not what it should be.
     """
-    payloads = _lines(content) if media_type == JSON_LINES else _elements(content, name)
-    found = [_offer(index, payload) for index, payload in enumerate(payloads)]
+    found = _offers(_elements(content, name))
     if not 1 <= len(found) <= MOST_ENTRIES:
         raise _malformed(name, f"must be 1 to {MOST_ENTRIES:,}, got {len(found):,}")
     return found
 
 
-def _lines(content: bytes) -> list[bytes]:
-    return [line for line in content.split(b"\n") if line.strip()]
+def _offers(payloads: Iterable[bytes], first: int = 0) -> list[Offer]:
+    return [_offer(index, payload) for index, payload in enumerate(payloads, first)]
 
 
 def _elements(content: bytes, name: str) -> list[bytes]:
@@ -224,40 +386,37 @@ def _offer(index: int, payload: bytes) -> Offer:
     return Offer(index, payload, symbol, "frame" in said)
 
 
-def judge(offers: Sequence[Offer], arrived_ms: int) -> dict[int, list[dict[str, str]]]:
-    """Faults of the offers that a stream would refuse, by their index. Takes a moment: run it in a thread."""
+def judge_bars(offers: Sequence[Offer], arrived_ms: int) -> Judged:
+    """Bars as a stream would judge them. Takes a moment: run it in a thread."""
     messages = [intake.Message(offer.payload, arrived_ms) for offer in offers]
-    refused: dict[int, list[dict[str, str]]] = {}
+    judged = Judged({offer.index: offer.symbol for offer in offers})
     for refusal in intake.read(messages, calendars.sessions).refused:
-        refused.setdefault(offers[refusal.entry].index, []).extend(faults(refusal.faults))
+        judged.refused.setdefault(offers[refusal.entry].index, []).extend(faults(refusal.faults))
     for offer in offers:
         if offer.is_frame:
-            refused[offer.index] = [{"field": "frame", "reason": "is not taken here: send single bars"}]
-    return refused
+            reason = "is not taken here: send single bars"
+            judged.refused[offer.index] = [{"field": "frame", "reason": reason}]
+    return judged
+
+
+def judge_events(read: Callable[[bytes, int], Any]) -> Callable[[Sequence[Offer], int], Judged]:
+    """Who judges events by what `read` makes of them: something with a symbol, or `Unprocessable`."""
+
+    def judge(offers: Sequence[Offer], arrived_ms: int) -> Judged:
+        judged = Judged()
+        for offer in offers:
+            try:
+                judged.symbols[offer.index] = read(offer.payload, arrived_ms).symbol
+            except Unprocessable as error:
+                judged.refused[offer.index] = faults(error.faults)
+        return judged
+
+    return judge
 
 
 def faults(found: Iterable[Fault]) -> list[dict[str, str]]:
     """Reasons as an answer names them."""
     return [{"field": printable(fault.field), "reason": printable(fault.reason)} for fault in found]
-
-
-async def sent(
-    servers: Backends,
-    welcome: Sequence[Offer],
-    messages: Sequence[tuple[str, bytes]],
-    refused: Mapping[int, list[dict[str, str]]],
-) -> Response:
-    """Send what is welcome on, as these messages, and say what became of everything."""
-    ids = await servers.streams.send(messages)
-    entries = [
-        {"index": offer.index, "stream": stream, "id": entry}
-        for offer, (stream, _), entry in zip(welcome, messages, ids, strict=True)
-    ]
-    said = {
-        "accepted": {"count": len(entries), "entries": entries},
-        "refused": [{"index": index, "faults": why} for index, why in sorted(refused.items())],
-    }
-    return responses.fresh(responses.dumps(said), status=207 if refused else 202)
 
 
 def _malformed(field: str, reason: str) -> Problem:

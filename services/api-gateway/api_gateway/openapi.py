@@ -5,7 +5,7 @@ from typing import Any
 from api_gateway import problems
 from api_gateway.answers import ProblemDocument
 from api_gateway.paths import is_open
-from rollotape.events import Bar, PatternEvent
+from rollotape.events import Bar, PatternEvent, SignalEvent
 
 _REF = "#/components/schemas/{model}"
 
@@ -95,6 +95,7 @@ def completed(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     schemas["Problem"] = _schema(ProblemDocument, schemas)
     schemas["Bar"] = _schema(Bar, schemas)
     schemas["PatternEvent"] = _schema(PatternEvent, schemas)
+    schemas["SignalEvent"] = _schema(SignalEvent, schemas)
     components["securitySchemes"] = _SCHEMES
     refused = {str(kind.status): _problem(kind) for kind in (problems.UNAUTHORIZED, problems.FORBIDDEN)}
     for path, operations in document["paths"].items():

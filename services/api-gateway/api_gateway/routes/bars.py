@@ -1,6 +1,5 @@
 """Bars: pages of what is stored, and the way in over HTTP."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -19,6 +18,11 @@ MOST = 10_000
 _COLUMNS = (
     "symbol", "t", "o", "h", "l", "c", "v", "n", "vw", "revision", "synthetic", "hours", "end_ts",
 )  # fmt: skip
+_KIND = ingest.Kind("bars", ingest.judge_bars)
+_EXAMPLE = {
+    "symbol": "AAPL", "timeframe": "1d", "ts": "2018-01-12T00:00:00Z",
+    "open": 44.04, "high": 44.34, "low": 43.91, "close": 44.27, "volume": 101_672_500,
+}  # fmt: skip
 _POSITION: TypeAdapter[market.BarPosition] = TypeAdapter(tuple[str, AwareDatetime])
 
 
@@ -54,7 +58,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         status_code=202,
         response_model=IngestAnswer,
         responses=ingest.RESPONSES,
-        openapi_extra=ingest.request("bars", "bars", "Bar"),
+        openapi_extra=ingest.request("bars", "bars", "Bar", _EXAMPLE),
     )
 
 
@@ -97,16 +101,10 @@ def _csv(rows: Sequence[Any]) -> bytes:
 
 
 async def post_bars(request: Request, servers: Servers) -> Response:
-    """Up to 1,000 bars, as `{"bars": [...]}` or one per line; each is judged alone, as the stream does.
+    """Up to 1,000 bars as `{"bars": [...]}`, or one per line; each is judged alone, as the stream does.
 
     202: all were sent on. 207: some, or all, were refused, and the answer says which and why. Sending a bar
     twice changes nothing. What was accepted is stored a moment later, when the detector has committed it.
     """
     queries.parse(queries.Query, request.query_params.multi_items())
-    media_type = ingest.media_type(request)
-    offers = await asyncio.to_thread(ingest.offers, await ingest.body(request), media_type)
-    partitions, arrived_ms = await servers.partitions(), await servers.streams.now_ms()
-    refused = await asyncio.to_thread(ingest.judge, offers, arrived_ms)
-    welcome = [offer for offer in offers if offer.index not in refused]
-    messages = [offer.message(partitions) for offer in welcome]
-    return await ingest.sent(servers, welcome, messages, refused)
+    return await ingest.take(request, servers, _KIND)

@@ -1,6 +1,5 @@
 """Patterns: what is setting up right now, one of them in full, and patterns in."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -29,10 +28,9 @@ from api_gateway.paths import not_found
 from rollotape import patterns
 from rollotape.cache.items import preliminary
 from rollotape.domain.scan import SORTS, Filters
-from rollotape.errors import Unavailable, Unprocessable
+from rollotape.errors import Unavailable
 from rollotape.facts import instant
 from rollotape.postgres import symbols as stored
-from rollotape.streams.partitions import partition_of, stream_name
 
 SCAN = "/patterns/scan"
 MOST = 1_000
@@ -148,6 +146,12 @@ class ScanQuery(queries.Query):
 _US = instant(1) - instant(0)
 assert set(SORTS) == {"confidence", "detected_at", "symbol", "rs", "volume"}
 
+_KIND = ingest.Kind("patterns", ingest.judge_events(patterns.read))
+_EXAMPLE = {
+    "event": "detected", "source": "scanner-7", "symbol": "AAPL", "timeframe": "1d",
+    "pattern_type": "BULL_FLAG", "confidence": 0.8, "detected_at": "2026-01-02T21:00:00Z",
+}  # fmt: skip
+
 PatternPath = Annotated[UUID, Path(description="Id of the pattern.")]
 
 
@@ -180,7 +184,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         status_code=202,
         response_model=IngestAnswer,
         responses=ingest.RESPONSES,
-        openapi_extra=ingest.request("patterns", "pattern events", "PatternEvent"),
+        openapi_extra=ingest.request("patterns", "pattern events", "PatternEvent", _EXAMPLE),
     )
 
 
@@ -316,33 +320,10 @@ def _times(found: stored.PatternDetail) -> Iterator[datetime]:
 
 
 async def post_patterns(request: Request, servers: Servers) -> Response:
-    """Up to 1,000 events, as `{"patterns": [...]}` or one per line; each is judged alone, as the stream does.
+    """Up to 1,000 events as `{"patterns": [...]}`, or one per line; each is judged alone, as the stream does.
 
     202: all were sent on. 207: some, or all, were refused, and the answer says which and why. Older shapes
     are taken, too. Sending an event twice changes nothing.
     """
     queries.parse(queries.Query, request.query_params.multi_items())
-    media_type = ingest.media_type(request)
-    offers = await asyncio.to_thread(ingest.offers, await ingest.body(request), media_type, "patterns")
-    partitions, arrived_ms = await servers.partitions(), await servers.streams.now_ms()
-    symbols, refused = await asyncio.to_thread(_judged, offers, arrived_ms)
-    welcome = [offer for offer in offers if offer.index in symbols]
-    messages = [
-        (stream_name("patterns", partition_of(symbols[offer.index], partitions)), offer.payload)
-        for offer in welcome
-    ]
-    return await ingest.sent(servers, welcome, messages, refused)
-
-
-def _judged(
-    offers: list[ingest.Offer], arrived_ms: int
-) -> tuple[dict[int, str], dict[int, list[dict[str, str]]]]:
-    """Symbols of those that a stream would take, and faults of the others, by their index."""
-    symbols: dict[int, str] = {}
-    refused: dict[int, list[dict[str, str]]] = {}
-    for offer in offers:
-        try:
-            symbols[offer.index] = patterns.read(offer.payload, arrived_ms).symbol
-        except Unprocessable as error:
-            refused[offer.index] = ingest.faults(error.faults)
-    return symbols, refused
+    return await ingest.take(request, servers, _KIND)
