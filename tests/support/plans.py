@@ -43,7 +43,7 @@ class Plans:
 async def plans_of(connection: Any, ask: Ask) -> Plans:
     """Ask for real, then have every statement explained with the arguments it had; nothing is kept."""
     heard: list[LoggedQuery] = []
-    transaction = connection.transaction()
+    transaction = connection.transaction(isolation="repeatable_read")
     await transaction.start()
     try:
         with connection.query_logger(heard.append):
