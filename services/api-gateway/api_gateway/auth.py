@@ -1,29 +1,38 @@
-"""Who may ask: a key in a header, looked up by its id, compared in constant time, remembered for seconds."""
+"""Who may ask: a key or a token in a header, how often, and what is remembered of those who write."""
 
+import asyncio
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api_gateway import problems
-from api_gateway.backends import Backends
+from api_gateway import audit, problems
+from api_gateway.callers import LOCAL, Caller
+from api_gateway.limits import Limits
 from api_gateway.paths import is_open
-from api_gateway.problems import FORBIDDEN, UNAUTHORIZED, FieldError, Problem
+from api_gateway.problems import TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
+from api_gateway.refusals import forbidden, unauthorized
+from api_gateway.tokens import Rules, Tokens
 from rollotape import keys
 from rollotape.postgres import keys as stored
+from rollotape.settings import Settings
+
+if TYPE_CHECKING:  # it has an `Access`
+    from api_gateway.backends import Postgres
 
 FRESH_S = 3.0
 """A key that was revoked is refused after this long."""
 AWAY_S = 60.0
 """While PostgreSQL is away, keys that it knew go on being known for this long."""
 MOST_KEPT = 1_000
-
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_PATIENCE_S = 0.25
+_AGAIN_S = 1.0
 
 log = structlog.get_logger()
 
@@ -39,39 +48,130 @@ class Known:
 class Doorman:
     """Plain ASGI, so that nobody reaches a route without a key, whatever else is wrong with the request."""
 
-    def __init__(self, app: ASGIApp, servers: Backends) -> None:
+    def __init__(self, app: ASGIApp, access: "Access", audit_log: audit.Audit) -> None:
         self._app = app
-        self._keys = Keys(servers)
+        self._access = access
+        self._audit = audit_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
+        writes = scope["method"] not in audit.READING
         try:
-            await self._admit(scope)
+            caller = await self._access.admit(scope, "write" if writes else "read")
         except Problem as problem:
             await problems.answer(Request(scope), problem)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        scope["state"]["caller"] = caller
+        if not writes:
+            await self._app(scope, receive, send)
+            return
+        seen, over = audit.watched(send, scope, caller, self._audit)
+        try:
+            await self._app(scope, receive, seen)
+        finally:
+            over()
 
-    async def _admit(self, scope: Scope) -> None:
-        row = await self._keys.recognise(presented(scope["headers"]))
-        needed: keys.Scope = "read" if scope["method"] in _READING else "write"
-        if not keys.allows(row["scope"], needed):
-            reason = f"This key may {row['scope']}; this request takes one that may {needed}."
-            said = {"WWW-Authenticate": f'Bearer realm="rollo", error="insufficient_scope", scope="{needed}"'}
-            raise Problem(FORBIDDEN, reason, headers=said)
-        scope["state"]["key_id"] = row["id"]
+
+class Access:
+    """Who is let in, and how often."""
+
+    def __init__(
+        self, settings: Settings, postgres: "Postgres", limits: Limits, rules: Rules | None = None
+    ) -> None:
+        self._asks = settings.auth == "on"
+        self._rate, self._rate_of_strangers = settings.rate_requests, settings.rate_strangers
+        self._keys = Keys(postgres)
+        self._limits = limits
+        self.tokens = Tokens(rules) if rules else None
+
+    async def admit(self, scope: Scope, needed: keys.Scope) -> Caller:
+        """Who sent a request, which costs a token of the window.
+
+        Raises:
+            Problem: 401, nobody; 403, somebody who may not; 429, too often; 503, nobody can tell now.
+        """
+        if not self._asks:
+            return LOCAL
+        caller = await self.enter(scope)
+        if not keys.allows(caller.scope, needed):
+            raise forbidden(f"This key may {caller.scope}; this request takes one that may {needed}.", needed)
+        return caller
+
+    async def enter(self, scope: Scope, text: str | None = None) -> Caller:
+        """Who shows a key, in a header unless `text` is it; `scope` has what is left of the window then.
+
+        Raises:
+            Problem: as `admit`, but for the scope.
+        """
+        try:
+            shown = presented(scope["headers"]) if text is None else text
+            caller = await self.recognise(shown, scope)
+        except Problem as problem:
+            if problem.kind is UNAUTHORIZED:
+                await self._charge(scope, stranger(scope), self._rate_of_strangers)
+            raise
+        name = caller.key_id if caller.key_id != "jwt" else f"jwt:{caller.owner}"
+        await self._charge(scope, name, caller.rate or self._rate)
+        return caller
+
+    async def recognise(self, text: str, scope: Scope | None = None) -> Caller:
+        """Whose key or token this is.
+
+        Raises:
+            Problem: 401, nobody's; 403, a token that may nothing; 429, an address that guesses; 503, nobody
+                can tell now.
+        """
+        if self._is_guessing(scope, text):
+            raise await self._too_many(scope)
+        if keys.id_of(text) is None and self.tokens is not None and text.count(".") == 2:
+            return self.tokens.caller(text)
+        row = await self._keys.recognise(text)
+        return Caller(row["id"], row["owner"], row["scope"], row["rate"])
+
+    def _is_guessing(self, scope: Scope | None, text: str) -> bool:
+        """Whether an address has had its share of wrong keys; keys that were good lately are no guesses."""
+        if scope is None or not self._limits.is_used_up(stranger(scope)):
+            return False
+        return not (self._keys.was_good(text) or (self.tokens and self.tokens.known(text)))
+
+    async def _too_many(self, scope: Scope | None) -> Problem:
+        assert scope is not None
+        try:
+            await self._charge(scope, stranger(scope), self._rate_of_strangers)
+        except Problem as problem:
+            return problem
+        return Problem(TOO_MANY_REQUESTS, "Too many wrong keys.", headers={"Retry-After": "1"})
+
+    async def _charge(self, scope: Scope, name: str, quota: int) -> None:
+        said = self._limits.spend(name, quota)
+        if said is None:
+            said = await self._limits.charge(name, quota)
+        scope.setdefault("state", {}).setdefault("headers", []).extend(said)
+
+    async def keep(self) -> None:
+        """What has to be done now and then, until cancelled."""
+        if self.tokens and self.tokens.keys:
+            await self.tokens.keys.keep()
+
+    async def close(self) -> None:
+        await self._keys.close()
+        if self.tokens and self.tokens.keys:
+            await self.tokens.keys.close()
+        await self._limits.close()
 
 
 class Keys:
-    """Keys that were asked for lately."""
+    """Keys that were asked for lately. One that is in use is looked up again before it has to be."""
 
-    def __init__(self, servers: Backends) -> None:
-        self._servers = servers
+    def __init__(self, postgres: "Postgres") -> None:
+        self._postgres = postgres
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._unknown: OrderedDict[str, Known] = OrderedDict()
         """Apart, so that guessing does not push out those who know."""
+        self._asking: dict[str, asyncio.Task[Any]] = {}
+        self._away_until = 0.0
 
     async def recognise(self, text: str) -> Any:
         """The row of a key.
@@ -82,20 +182,54 @@ class Keys:
         key_id = keys.id_of(text)
         row = None if key_id is None else await self._find(key_id)
         if row is None or not keys.same(text, row["hash"]) or _is_over(row):
-            raise _unauthorized("this key is unknown, expired or revoked", ', error="invalid_token"')
+            raise unauthorized("this key is unknown, expired or revoked", ', error="invalid_token"')
         return row
+
+    def was_good(self, text: str) -> bool:
+        """Whether this key was good when it was last looked up."""
+        known = self._known.get(keys.id_of(text) or "")
+        return known is not None and keys.same(text, known.row["hash"])
 
     async def _find(self, key_id: str) -> Any:
         now = time.monotonic()
         known = self._known.get(key_id) or self._unknown.get(key_id)
-        if known and now - known.at < FRESH_S:
+        if known is None:
+            return await asyncio.shield(self._ask(key_id))
+        age = now - known.at
+        if age < FRESH_S:
+            if known.row and age > FRESH_S / 2 and now >= self._away_until:
+                self._ask(key_id)
             return known.row
-        try:
-            row = await self._servers.postgres.run(lambda c: stored.find(c, key_id))
-        except Problem:
-            if known and known.row and now - known.at < AWAY_S:
-                return known.row
-            raise
+        if not known.row or age >= AWAY_S:
+            return await asyncio.shield(self._ask(key_id))
+        return await self._again(key_id, known, now)
+
+    async def _again(self, key_id: str, known: Known, now: float) -> Any:
+        """Of a key that was good; while PostgreSQL is away nobody waits for it."""
+        asking = self._ask(key_id)
+        if now >= self._away_until:
+            await asyncio.wait([asking], timeout=_PATIENCE_S)
+        if not asking.done() or isinstance(asking.exception(), Problem):
+            self._away_until = max(self._away_until, now + _AGAIN_S)
+            return known.row
+        return asking.result()
+
+    def _ask(self, key_id: str) -> "asyncio.Task[Any]":
+        """One question at a time, whoever waits for it."""
+        asking = self._asking.get(key_id)
+        if asking is None:
+            asking = self._asking[key_id] = asyncio.create_task(self._look_up(key_id))
+            asking.add_done_callback(lambda task: self._answered(key_id, task))
+        return asking
+
+    def _answered(self, key_id: str, task: "asyncio.Task[Any]") -> None:
+        del self._asking[key_id]
+        if not task.cancelled() and task.exception() is not None:
+            self._away_until = time.monotonic() + _AGAIN_S
+
+    async def _look_up(self, key_id: str) -> Any:
+        now = time.monotonic()
+        row = await self._postgres.run(lambda c: stored.find(c, key_id))
         self._keep(key_id, Known(row, now))
         return row
 
@@ -106,13 +240,23 @@ class Keys:
         if len(kept) > MOST_KEPT:
             kept.popitem(last=False)
 
+    async def close(self) -> None:
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
 
 def _is_over(row: Any) -> bool:
     return row["expires_at"] is not None and row["expires_at"].timestamp() <= time.time()
 
 
 def presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The key that a request carries."""
+    """The key or token that a request carries.
+
+    Raises:
+        Problem: 401, it carries none, or several.
+    """
     offered = set()
     for name, value in headers:
         if name == b"x-api-key":
@@ -120,15 +264,21 @@ def presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
         elif name == b"authorization":
             scheme, _, key = value.decode("latin-1").partition(" ")
             if scheme.lower() != "bearer":
-                raise _unauthorized("authorization: must be of the form Bearer KEY")
+                raise unauthorized("authorization: must be of the form Bearer KEY")
             offered.add(key.strip())
     if len(offered) != 1:
         reason = "send one key, not several" if offered else "send a key as Authorization: Bearer KEY"
-        raise _unauthorized(reason)
+        raise unauthorized(reason)
     return offered.pop()
 
 
-def _unauthorized(reason: str, more: str = "") -> Problem:
-    said = {"WWW-Authenticate": f'Bearer realm="rollo"{more}'}
-    errors = [FieldError("header", "authorization", reason)]
-    return Problem(UNAUTHORIZED, f"{reason[0].upper()}{reason[1:]}.", errors=errors, headers=said)
+def stranger(scope: Scope) -> str:
+    """Under what name somebody without a good key is counted: the address, of IPv6 its /64."""
+    client = scope.get("client")
+    try:
+        address = ipaddress.ip_address(client[0] if client else "")
+    except ValueError:
+        return "from:elsewhere"
+    if address.version == 6:
+        return f"from:{ipaddress.ip_network((address, 64), strict=False).network_address}"
+    return f"from:{address}"

@@ -38,7 +38,10 @@ METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This path does not answer 
 BODY_TOO_SLOW = Kind(408, "body-too-slow", "The body did not arrive in time")
 TOO_LARGE = Kind(413, "too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is of a type that is not taken here")
+MISDIRECTED = Kind(421, "misdirected", "This gateway does not go by that name")
 INVALID_REQUEST = Kind(422, "invalid-request", "The request does not say what it has to say")
+TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "This key has asked too often")
+HEAD_TOO_LARGE = Kind(431, "head-too-large", "The headers are too many or too large")
 DEFECT = Kind(500, "defect", "The gateway failed; this is a bug")
 UNAVAILABLE = Kind(503, "unavailable", "A server that this answer needs is away")
 
@@ -53,11 +56,20 @@ CATALOGUE = {
         BODY_TOO_SLOW,
         TOO_LARGE,
         UNSUPPORTED_MEDIA_TYPE,
+        MISDIRECTED,
         INVALID_REQUEST,
+        TOO_MANY_REQUESTS,
+        HEAD_TOO_LARGE,
         DEFECT,
         UNAVAILABLE,
     )
 }
+
+MALFORMED = Kind(400, "malformed-http", "The request is not HTTP/1.1")
+FOREIGN_ORIGIN = Kind(403, "foreign-origin", "Pages from there may not write here")
+HEAD_TOO_SLOW = Kind(408, "head-too-slow", "The headers did not arrive in time")
+TOO_MANY_CONNECTIONS = Kind(503, "too-many-connections", "The gateway has no connection left")
+"""Those that share a status with one of the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,14 @@ class Problem(RolloError):
     ) -> None:
         super().__init__(detail)
         self.kind, self.detail, self.errors, self.headers = kind, detail, tuple(errors), dict(headers or {})
+
+
+class Interrupted(HTTPException):
+    """A problem met while a body is read; FastAPI would make a 400 of any other exception there."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.kind.status, problem.detail)
+        self.problem = problem
 
 
 def invalid(errors: Iterable[FieldError]) -> Problem:
@@ -143,6 +163,7 @@ def request_id(request: Request) -> str:
 def handle_all(app: FastAPI) -> None:
     """Answer every error that leaves a route; what is left is a bug, and answered by `Envelope`."""
     app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(Interrupted, _on_interrupted)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(Unavailable, _on_unavailable)
     app.add_exception_handler(HTTPException, _on_http)
@@ -151,6 +172,11 @@ def handle_all(app: FastAPI) -> None:
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return answer(request, error)
+
+
+async def _on_interrupted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Interrupted)
+    return answer(request, error.problem)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -1,28 +1,198 @@
-"""HTTP/1.1 whose own refusals, before any route is known, are problem documents too."""
+"""HTTP/1.1 that waits for nobody for ever; its own refusals are problem documents too."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 from uuid import uuid4
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api_gateway import problems
+from api_gateway.problems import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, TOO_MANY_CONNECTIONS, Kind
+
+_OVERHANG_BYTES = 256 * 1024
+"""So much of a body whose request is answered already is read as HTTP, so that the connection lives on."""
+_DISCARDED_BYTES = 16 * 1024 * 1024
+"""Then so much is thrown away: who sends without looking would otherwise lose the answer to a reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What a connection may take before it is refused."""
+
+    head_bytes: int = 64 * 1024
+    """Of the first line and all headers."""
+    headers: int = 100
+    head_s: float = 10.0
+    """From the first byte of a request, or from the start of the connection, to the end of its headers."""
+    stalled_s: float = 30.0
+    """A client that takes nothing of an answer for so long is let go."""
+    linger_s: float = 2.0
+    """For a body that goes on after its request was answered."""
+    connections: int = 5_000
+
+
+PATIENCE = Patience()
 
 
 class StrictH11(H11Protocol):
-    """uvicorn's protocol; what cannot be read as HTTP gets the same shape of answer as everything else."""
+    """uvicorn's protocol with an end to everything that a client can drag out.
+
+    uvicorn starts its clock after the first answer only: a connection that never asks would stay for good.
+    """
+
+    patience = PATIENCE
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_over: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._last: asyncio.TimerHandle | None = None
+        self._overhang: int | None = None
+        """Bytes read since the answer to a request whose body is not over."""
+        self._discarded: int | None = None
+        """Bytes thrown away since the last words; None while there is something to say."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.patience.connections:
+            self._refuse(TOO_MANY_CONNECTIONS, "Every connection is taken.")
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head_over, self._stalled, self._last):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarded is not None:
+            self._discard(data)
+            return
+        if self._overhang is not None and not self._is_bearable(data):
+            return
+        conn = self.conn
+        if conn.their_state is h11.IDLE and not self._fits(data):
+            return
+        super().data_received(data)
+        if conn.their_state is h11.IDLE:
+            self._await_head()
+        elif self._head_over is not None:
+            self._head_over.cancel()
+            self._head_over = None
+        if self._overhang is not None and conn.their_state is not h11.SEND_BODY:
+            self._overhang = None
+            self._stop_last()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._overhang = 0
+            self._after(self.patience.linger_s)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self.patience.stalled_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def send_400_response(self, msg: str) -> None:
-        request_id = uuid4().hex
-        kind = problems.Kind(400, "malformed-http", "The request is not HTTP/1.1")
-        body = problems.document(problems.Problem(kind, msg), instance="", request_id=request_id)
-        headers = [
-            (b"content-type", problems.MEDIA_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-request-id", request_id.encode()),
-            (b"connection", b"close"),
-        ]
-        events = (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage())
-        for event in events:
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._refuse(MALFORMED, msg)
+
+    def _await_head(self) -> None:
+        if self._head_over is None and not self.transport.is_closing() and self._is_asked():
+            self._head_over = self.loop.call_later(self.patience.head_s, self._head_is_over)
+
+    def _is_asked(self) -> bool:
+        """Whether a head has begun, or none was ever sent: between two requests uvicorn's clock runs."""
+        return self.cycle is None or bool(self.conn.trailing_data[0])
+
+    def _head_is_over(self) -> None:
+        self._head_over = None
+        if not self.transport.is_closing():
+            self._refuse(
+                HEAD_TOO_SLOW, f"The headers have to arrive within {self.patience.head_s:g} seconds."
+            )
+
+    def _fits(self, data: bytes) -> bool:
+        """Whether the head, as far as it is here, is small enough to be read at all."""
+        most, before = self.patience.head_bytes, len(self.conn.trailing_data[0])
+        end = data.find(b"\r\n\r\n")
+        size = before + (len(data) if end < 0 else end)
+        lines = data.count(b"\n", 0, len(data) if end < 0 else end)
+        if size <= most and lines <= self.patience.headers + 1:
+            return True
+        self._refuse(
+            HEAD_TOO_LARGE,
+            f"A request may have {self.patience.headers} headers, and {most:,} bytes before its body.",
+        )
+        return False
+
+    def _is_bearable(self, data: bytes) -> bool:
+        assert self._overhang is not None
+        self._overhang += len(data)
+        if self._overhang <= _OVERHANG_BYTES:
+            return True
+        self._end_discarding()
+        return False
+
+    def _discard(self, data: bytes) -> None:
+        assert self._discarded is not None
+        self._discarded += len(data)
+        if self._discarded > _DISCARDED_BYTES:
+            self.transport.abort()
+
+    def _refuse(self, kind: Kind, detail: str) -> None:
+        """The last answer of a connection, whatever state it is in."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # half an answer is out, or about to be: another one would be part of it
+            return
+        self.transport.write(last_answer(kind, detail))
+        self._end_discarding()
+
+    def _end_discarding(self) -> None:
+        """Nothing more is said; what still comes is thrown away for a moment, then the connection ends."""
+        self._discarded = 0
+        self._unset_keepalive_if_required()
+        if self._head_over is not None:
+            self._head_over.cancel()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        self._after(self.patience.linger_s)
+
+    def _after(self, seconds: float) -> None:
+        self._stop_last()
+        self._last = self.loop.call_later(seconds, self._end)
+
+    def _stop_last(self) -> None:
+        if self._last is not None:
+            self._last.cancel()
+            self._last = None
+
+    def _end(self) -> None:
+        close: Callable[[], None] = self.transport.abort if self.flow.write_paused else self.transport.close
+        close()
+
+
+def last_answer(kind: Kind, detail: str) -> bytes:
+    """A refusal before any route is known, as bytes."""
+    request_id = uuid4().hex
+    body = problems.document(problems.Problem(kind, detail), instance="", request_id=request_id)
+    retry = f"retry-after: {problems.RETRY_AFTER_S}\r\n" if kind.status == 503 else ""
+    head = (
+        f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n"
+        f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\n"
+        f"x-content-type-options: nosniff\r\n{retry}x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
