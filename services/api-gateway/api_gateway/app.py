@@ -9,11 +9,12 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
-from api_gateway import openapi, problems
+from api_gateway import gate, openapi, problems
 from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.before import BeforeRouting, Given, Giver, Said, Wordings
 from api_gateway.envelope import Envelope
+from api_gateway.gate import Gate
 from api_gateway.routes import (
     analytics,
     bars,
@@ -68,8 +69,10 @@ def create_app(settings: Settings) -> Gateway:
     app.state.sockets = socket.Sockets(app.state.servers, settings)
     app.state.keys = settings.auth == "on"
     app.add_middleware(BeforeRouting, servers=app.state.servers, givers=_givers())
-    if settings.auth == "on":
-        app.add_middleware(Doorman, servers=app.state.servers)
+    servers = app.state.servers
+    app.add_middleware(Doorman, access=servers.access, audit_log=servers.audit)
+    hosts = gate.hosts(settings.hosts, auth=settings.auth)
+    app.add_middleware(Gate, hosts=hosts, origins=gate.names(settings.origins))
     app.add_middleware(Envelope, timings=app.state.servers.timings)
     problems.handle_all(app)
     operations.add_to(app, "", documented=True)
@@ -126,12 +129,14 @@ def _givers() -> dict[str, tuple[str, Giver]]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     warming = asyncio.create_task(asyncio.to_thread(calendars.sessions))
     app.state.warming = warming
+    keeping = asyncio.create_task(app.state.servers.access.keep())
     try:
         yield
     finally:
+        keeping.cancel()
         await app.state.sockets.hub.close()
         await app.state.servers.close()
-        await asyncio.wait([warming])
+        await asyncio.wait([warming, keeping])
 
 
 def _operation_id(route: APIRoute) -> str:

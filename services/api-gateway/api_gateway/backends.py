@@ -12,10 +12,14 @@ from redis.asyncio import Redis
 
 from api_gateway import components, problems
 from api_gateway.analyses import Analyses
+from api_gateway.audit import Audit
+from api_gateway.auth import Access
 from api_gateway.before import Scans
 from api_gateway.kept import Kept
+from api_gateway.limits import Limits
 from api_gateway.tail import Tail
 from api_gateway.timings import Timings
+from api_gateway.tokens import rules
 from rollotape import analytics
 from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.generations import Generations
@@ -191,6 +195,9 @@ class Backends:
         self.scans = Scans()
         self.timings = Timings()
         self.tail = Tail(self.streams.redis)
+        limits = Limits(open_redis(settings.cache_url or settings.redis_url), settings.rate_window_s)
+        self.access = Access(settings, self.postgres, limits, rules(settings))
+        self.audit = Audit(self.postgres, settings.audit_days)
         self._watch = Postgres(settings.model_copy(update={"pool_size": 1}))
         """With a connection of its own: the moment is asked for even while answers take all the others."""
         self.generations = Generations(lambda: self._watch.attempt(generations.moment))
@@ -241,6 +248,8 @@ class Backends:
     async def close(self) -> None:
         """Let go of every connection; asking again opens them again."""
         await self.tail.close()
+        await self.access.close()
+        await self.audit.close()
         await self.look.close()
         await self.generations.close()
         await self.answers.close()

@@ -20,7 +20,12 @@ from rollotape.metrics import HTTP_REQUESTS, HTTP_SECONDS
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""A browser is to make nothing of an answer but data, and to show them to no page of another site."""
 ANSWERED_AS = "rollo.answered_as"
 """In the scope: the route whose answer was given before routing."""
 FOUND_READY = "rollo.found_ready"
@@ -58,7 +63,7 @@ class Envelope:
 class _Exchange:
     """One request and what became of it. A HEAD is answered as its GET, without the body."""
 
-    __slots__ = ("_send", "method", "request_id", "scope", "started", "status")
+    __slots__ = ("_send", "headers", "method", "request_id", "scope", "started", "status")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.started = time.perf_counter()
@@ -67,6 +72,9 @@ class _Exchange:
         self.status = 0
         head = self.method == "HEAD"
         state: dict[str, Any] = {**scope.get("state", {}), "request_id": self.request_id, "head": head}
+        self.headers: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode()), *_SECURITY]
+        """What every layer below may add to, whoever answers in the end."""
+        state["headers"] = self.headers
         self.scope: Scope = {**scope, "state": state, "method": "GET" if head else self.method}
         self._send = send
 
@@ -80,8 +88,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            ours = (b"x-request-id", self.request_id.encode()), _NO_SNIFFING
-            message = {**message, "headers": [*message["headers"], *ours]}
+            message = {**message, "headers": [*message["headers"], *self.headers]}
         elif message["type"] == "http.response.body" and self.method == "HEAD":
             message = {**message, "body": b""}
         await self._send(message)

@@ -23,6 +23,20 @@ HEADERS: dict[str, Any] = {
     "Link": {"description": 'rel="next": the next page, where there is one.', "schema": {"type": "string"}},
     "Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}},
     "WWW-Authenticate": {"required": True, "schema": {"type": "string"}},
+    "RateLimit-Policy": {
+        "description": "How many requests (q) a key has in a window of so many seconds (w).",
+        "schema": {"type": "string", "pattern": '^"key";q=[0-9]+;w=[0-9]+$'},
+    },
+    "RateLimit": {
+        "description": "How many of them remain (r), and the seconds until the window ends (t).",
+        "schema": {"type": "string", "pattern": '^"key";r=[0-9]+;t=[0-9]+$'},
+    },
+    "X-RateLimit-Limit": {"description": "The same q.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+    "X-RateLimit-Remaining": {
+        "description": "The same r.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "X-RateLimit-Reset": {"description": "The same t.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
     "Allow": {"required": True, "schema": {"type": "string"}},
 }
 _ASKING = ("WWW-Authenticate",)
@@ -30,11 +44,15 @@ _SCHEMES: dict[str, Any] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A key made by `rollo key create`: read for GET, write for the rest.",
+        "description": "A key made by `rollo key create` (read for GET, write for the rest), or a token (JWT)"
+        " where the gateway takes them.",
     },
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
 }
 _ALWAYS = ("X-Request-Id", "Cache-Control")
+_LIMITED = (
+    "RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+)  # fmt: skip
 
 
 def headers(*names: str) -> dict[str, Any]:
@@ -75,7 +93,7 @@ def failing(*statuses: int) -> Responses:
 
 
 def _problem(kind: problems.Kind) -> dict[str, Any]:
-    extra = {401: _ASKING, 403: _ASKING, 405: ("Allow",), 503: ("Retry-After",)}.get(kind.status, ())
+    extra = {401: _ASKING, 403: _ASKING, 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(kind.status, ())
     schema = {"$ref": _REF.format(model="Problem")}
     return {
         "description": f"{kind.title} (`{kind.slug}`)",
@@ -97,13 +115,25 @@ def completed(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     schemas["PatternEvent"] = _schema(PatternEvent, schemas)
     schemas["SignalEvent"] = _schema(SignalEvent, schemas)
     components["securitySchemes"] = _SCHEMES
-    refused = {str(kind.status): _problem(kind) for kind in (problems.UNAUTHORIZED, problems.FORBIDDEN)}
+    of_all, of_those_asked = ({str(kind.status): _problem(kind) for kind in kinds} for kinds in _REFUSALS)
+    limited = {name: {"$ref": f"#/components/headers/{name}"} for name in _LIMITED}
     for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation["responses"] |= of_all
         for operation in () if is_open(path) else operations.values():
-            operation["responses"] |= refused
+            operation["responses"] |= of_those_asked
+            for answer in operation["responses"].values():
+                answer["headers"] = answer.get("headers", {}) | limited
             if keys:
                 operation["security"] = [{name: []} for name in _SCHEMES]
     return document
+
+
+_REFUSALS = (
+    (problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE, problems.MISDIRECTED, problems.HEAD_TOO_LARGE),
+    (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.TOO_MANY_REQUESTS),
+)
+"""Whatever is asked for; and where keys are asked for."""
 
 
 def _schema(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:

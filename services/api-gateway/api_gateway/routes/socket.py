@@ -47,7 +47,6 @@ class Sockets:
         self.hub = Hub(servers.tail, newest, settings.ws_queue_facts)
         self.newest = newest
         self.origins = frozenset(o.strip().lower().rstrip("/") for o in settings.origins.split(","))
-        self._keys = auth.Keys(servers)
         self.count = 0
         self.by_key: Counter[str] = Counter()
 
@@ -61,8 +60,7 @@ class Sockets:
         Raises:
             Problem: 401, nobody; 503, nobody can tell now.
         """
-        row = await self._keys.recognise(token)
-        return Caller(row["id"], dict(row).get("owner") or row["id"], row["scope"])
+        return await self.servers.access.recognise(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
