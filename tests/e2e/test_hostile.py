@@ -52,7 +52,7 @@ def url(servers: Urls, server_url: str, template: str) -> Iterator[str]:
         asyncio.run(insert_scores(database_url, scores))
         setups = [Setup(n, rsi=n % 100, confidence=n % 7 / 7, detected_at=day(30)) for n in range(200)]
         asyncio.run(insert_patterns(database_url, setups))
-        settings = Settings(redis_url=servers.redis_url, database_url=database_url, auth="off")
+        settings = Settings(redis_url=servers.redis_url, database_url=database_url, auth="off", hosts="g")
         asyncio.run(build_model(settings))
         with serve(settings) as served:
             yield served
@@ -312,7 +312,7 @@ def test_headers_that_mean_harm(url: str, judge: Judge, headers: dict[str, str])
     request = f"GET /api/bars?symbols=NONE HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode()
     status, answered, body = _raw(url, request)
 
-    assert status in (200, 304, 400)
+    assert status in (200, 304, 400, 415, 421, 422)
     if status != 400:
         _check(judge, "GET", "/api/bars", status, answered, body)
 

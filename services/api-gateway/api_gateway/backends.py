@@ -195,7 +195,9 @@ class Backends:
         self.scans = Scans()
         self.timings = Timings()
         self.tail = Tail(self.streams.redis)
-        limits = Limits(open_redis(settings.cache_url or settings.redis_url), settings.rate_window_s)
+        counting = open_redis(settings.cache_url or settings.redis_url)
+        assert counting is not None
+        limits = Limits(counting, settings.rate_window_s)
         self.access = Access(settings, self.postgres, limits, rules(settings))
         self.audit = Audit(self.postgres, settings.audit_days)
         self._watch = Postgres(settings.model_copy(update={"pool_size": 1}))

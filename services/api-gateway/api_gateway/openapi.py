@@ -39,7 +39,9 @@ HEADERS: dict[str, Any] = {
     "X-RateLimit-Reset": {"description": "The same t.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
     "Allow": {"required": True, "schema": {"type": "string"}},
 }
-_ASKING = ("WWW-Authenticate",)
+_ASKING, _LATER = ("WWW-Authenticate",), ("Retry-After",)
+_ALSO: dict[int, tuple[str, ...]] = {401: _ASKING, 405: ("Allow",), 429: _LATER, 503: _LATER}
+"""Headers of problems, by status."""
 _SCHEMES: dict[str, Any] = {
     "bearer": {
         "type": "http",
@@ -93,7 +95,7 @@ def failing(*statuses: int) -> Responses:
 
 
 def _problem(kind: problems.Kind) -> dict[str, Any]:
-    extra = {401: _ASKING, 403: _ASKING, 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(kind.status, ())
+    extra = _ALSO.get(kind.status, ())
     schema = {"$ref": _REF.format(model="Problem")}
     return {
         "description": f"{kind.title} (`{kind.slug}`)",
