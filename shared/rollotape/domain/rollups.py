@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact
 from itertools import accumulate, compress, pairwise, product, repeat
 from math import fsum
-from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -59,6 +58,21 @@ class Trade(NamedTuple):
     timeframe: str
     origin: str
     test_confirmed: bool | None
+
+
+class Columns(NamedTuple):
+    """Trades by exit instant, then id, column by column; `r` in whole numbers."""
+
+    exit_us: Sequence[int]
+    r: Sequence[int]
+    sessions: Sequence[int]
+    pattern_type: Sequence[str | None]
+    phase: Sequence[str | None]
+    direction: Sequence[str]
+    sector: Sequence[str | None]
+    timeframe: Sequence[str]
+    origin: Sequence[str]
+    test_confirmed: Sequence[bool | None]
 
 
 class Kind(NamedTuple):
@@ -138,10 +152,16 @@ def roll(trades: Iterable[Trade]) -> Rolled:
 
 def roll_ordered(trades: Sequence[Trade]) -> Rolled:
     """Trades of one day by exit instant, then id."""
+    _, exits, earned, *rest = zip(*trades, strict=True) if trades else [()] * len(Trade._fields)
+    return roll_columns(Columns._make([exits, [units(r) for r in earned], *rest]))
+
+
+def roll_columns(trades: Columns) -> Rolled:
+    """Trades of one day."""
     kinds: dict[Kind, Measures] = {}
     headings: dict[Heading, Measures] = {}
     last: dict[Heading, tuple[int, ...]] = {}
-    day = _Day(trades) if trades else None
+    day = _Day(trades) if trades.r else None
     for grouping, groups in day.groups() if day else ():
         keys = grouping.keys(trades, groups)
         measured = [group.measures for group in groups]
@@ -207,9 +227,12 @@ class _Grouping(NamedTuple):
         """Whether the last trades of a group are asked for."""
         return self.heading is not None and "test_confirmed" not in self.columns
 
-    def keys(self, trades: Sequence[Trade], groups: Sequence[_Group]) -> Iterator[tuple[Any, ...]]:
+    def keys(self, trades: Columns, groups: Sequence[_Group]) -> Iterator[tuple[Any, ...]]:
         """A Kind or a Heading of each group."""
-        alike = {column: [_AT[column](trades[group.first]) for group in groups] for column in self.columns}
+        firsts = [group.first for group in groups]
+        alike = {
+            name: [column[i] for i in firsts] for name in self.columns for column in [getattr(trades, name)]
+        }
         if self.heading is None:
             return zip(*alike.values(), strict=True)
         names = alike[self.name] if self.name else repeat(None, len(groups))
@@ -218,7 +241,6 @@ class _Grouping(NamedTuple):
         return zip(repeat(self.heading, len(groups)), names, *rest, tests, strict=True)
 
 
-_AT = {column: itemgetter(Trade._fields.index(column)) for column in Kind._fields}
 _GIVEN = ("phase", "timeframe", "origin", "test_confirmed")
 _TESTS = {None: ALL, True: "yes", False: "no"}
 
@@ -241,13 +263,12 @@ _GROUPINGS = tuple(_groupings())
 class _Day:
     """The trades of a day as columns, in their order."""
 
-    def __init__(self, trades: Sequence[Trade]) -> None:
-        self._at_once = min(max(_ROWS // len(trades), 1), len(_GROUPINGS))
-        columns = dict(zip(Trade._fields, zip(*trades, strict=True), strict=True))
-        self._codes = {name: _coded(columns[name]) for name in Kind._fields}
-        self._sessions = _coded(columns["sessions"])
-        self._exits = np.array(columns["exit_us"], np.int64)
-        self._r = _numbers([units(r) for r in columns["r"]], self._at_once)
+    def __init__(self, trades: Columns) -> None:
+        self._at_once = min(max(_ROWS // len(trades.r), 1), len(_GROUPINGS))
+        self._codes = {name: _coded(getattr(trades, name)) for name in Kind._fields}
+        self._sessions = _coded(trades.sessions)
+        self._exits = np.array(trades.exit_us, np.int64)
+        self._r = _numbers(trades.r, self._at_once)
         squares = _squares(self._r)
         self._weights = list(squares)
         won, lost = self._r > BREAKEVEN, self._r < -BREAKEVEN

@@ -5,20 +5,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from time import monotonic
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from rollotape.domain.rollups import (
     PLACES,
+    Columns,
     Heading,
     Kind,
     Measures,
     Rolled,
-    Trade,
     decimal,
     join_days,
-    roll_ordered,
+    roll_columns,
     units,
 )
 from rollotape.postgres.pool import OUTAGES
@@ -161,8 +161,8 @@ class _Running:
         return Run(len(days), len(due) - len(days), generation)
 
     async def _roll(self, day: int) -> Rolled:
-        trades = await self._connection.fetch(self._sql["trades"], day)
-        rolled = await asyncio.to_thread(roll_ordered, cast(Sequence[Trade], trades))
+        trades = await self._connection.fetchrow(self._sql["trades"], day)
+        rolled = await asyncio.to_thread(roll_columns, _columns(*trades))
         await self._write_kinds(day, rolled.kinds)
         await self._replace("day", day, rolled.headings, rolled.last)
         return rolled
@@ -213,6 +213,12 @@ class _Running:
         )
         columns = ("grain", "period", *Heading._fields, *_MEASURES, "last_r")
         await self._connection.copy_records_to_table("performance_headlines", records=rows, columns=columns)
+
+
+def _columns(*columns: list[Any] | None) -> Columns:
+    exits, earned, *rest, large = (column or [] for column in columns)
+    wide = map(units, large)
+    return Columns(exits, [next(wide) if r is None else r for r in earned] if large else earned, *rest)
 
 
 def _kinds(day: int, kinds: Mapping[Kind, Measures]) -> Iterator[tuple[Any, ...]]:

@@ -38,12 +38,20 @@ SELECT count(*) FROM taken
 SELECT day, array_agg(id) AS marks FROM unrolled_days GROUP BY day
 
 -- name: trades
--- The columns are those of the class Trade. $1 a day of New York.
-SELECT id, exit_date, r, sessions_held, pattern_type, phase, direction, sector, timeframe, origin, test_confirmed
-FROM closed_trades
-WHERE exit_date >= $1::date::timestamp AT TIME ZONE 'America/New_York'
-  AND exit_date < ($1::date + 1)::timestamp AT TIME ZONE 'America/New_York'
-ORDER BY exit_date, id
+-- The columns are those of the class Columns: arrays are read several times faster than rows. R that does not fit 64 bits
+-- as a whole number is null among the others, and by itself behind them. $1 a day of New York.
+SELECT array_agg(exit_date) AS exit_us,
+       array_agg(CASE WHEN abs(r) < 4e6 THEN (r * 1e12)::bigint END) AS r,
+       array_agg(sessions_held) AS sessions, array_agg(pattern_type) AS pattern_type, array_agg(phase) AS phase,
+       array_agg(direction) AS direction, array_agg(sector) AS sector, array_agg(timeframe) AS timeframe,
+       array_agg(origin) AS origin, array_agg(test_confirmed) AS test_confirmed,
+       array_agg(r) FILTER (WHERE abs(r) >= 4e6) AS large
+FROM (
+    SELECT * FROM closed_trades
+    WHERE exit_date >= $1::date::timestamp AT TIME ZONE 'America/New_York'
+      AND exit_date < ($1::date + 1)::timestamp AT TIME ZONE 'America/New_York'
+    ORDER BY exit_date, id
+) t
 
 -- name: forget_kinds
 DELETE FROM performance_days WHERE day = $1
