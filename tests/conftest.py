@@ -93,7 +93,9 @@ async def redis_client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
 @pytest.fixture
 def settings(redis_url: str, cache_url: str, database_url: str) -> Settings:
     """Settings of a service that works on this test's servers; change them by `model_copy(update=...)`."""
-    return Settings(redis_url=redis_url, cache_url=cache_url, database_url=database_url, auth="off", hosts="g")
+    return Settings(
+        redis_url=redis_url, cache_url=cache_url, database_url=database_url, auth="off", hosts="g"
+    )
 
 
 @pytest.fixture
