@@ -5,7 +5,7 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -57,7 +57,8 @@ def _signed(key: Any = SECRET, algorithm: str = "HS256", kid: str | None = None,
 
 def _public(key: Any, kid: str, **more: Any) -> dict[str, Any]:
     kind = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
-    return json.loads(kind.to_jwk(key.public_key())) | {"kid": kid} | more
+    said: dict[str, Any] = json.loads(kind.to_jwk(key.public_key()))
+    return said | {"kid": kid} | more
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def _none_signed() -> str:
     return jwt.encode(_claims(), "", "none")
 
 
-BAD = {
+BAD: dict[str, Callable[[], str]] = {
     "is over": lambda: _signed(exp=int(time.time()) - 60),
     "is not good yet": lambda: _signed(nbf=int(time.time()) + 60),
     "issued in the future": lambda: _signed(iat=int(time.time()) + 600),
