@@ -10,6 +10,9 @@ COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.1
     --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL = help
+# Most of a test is waiting, and each worker has servers of its own; those of the environment can only be shared.
+WORKERS ?= $(if $(ROLLO_REDIS_URL)$(ROLLO_DATABASE_URL),0,3)
+
 .PHONY: help demo test check chaos bench docs picture lock
 
 help: ## List the targets
@@ -19,7 +22,7 @@ demo: $(INSTALLED) ## Servers, services and a simulated market on this machine; 
 	@$(BIN)/rollo demo $(ARGS)
 
 test: $(INSTALLED) ## Everything a change needs, on real servers, with the coverage gate
-	$(BIN)/python -m pytest -m "not bench" --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
+	$(BIN)/python -m pytest -m "not bench" -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
 
 check: $(INSTALLED) ## Lint, types and architecture
 	$(BIN)/ruff check .
