@@ -61,12 +61,15 @@ class Asked:
 
 
 @asynccontextmanager
-async def gateway(stage: Stage, redis_number: int, database_url: str, patterns: int) -> AsyncIterator[Server]:
+async def gateway(
+    stage: Stage, redis_number: int, database_url: str, patterns: int, more: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
     """A real gateway that lets nobody in without a key, with a read model that a real cache-builder keeps."""
     port = free_port()
     environment = stage.environment(redis_number, database_url) | {
         "ROLLO_AUTH": "on",
         "ROLLO_HTTP_PORT": str(port),
+        **(more or {}),
     }
     services, logs = {"cache-builder": 1, "api-gateway": 1}, stage.folder / "logs"
     supervisor = Supervisor(stage.servers.children, logs, environment, services, stage.show.say)
