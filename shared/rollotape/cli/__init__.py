@@ -14,6 +14,7 @@ COMMANDS = {
     "import": ("importing.import_bars", "Send the bars of CSV files into the streams."),
     "replay": ("replay.replay", "Send the bars of files as the market made them, at a chosen speed."),
     "import-sectors": ("sectors.import_sectors", "Tell which sector each stock belongs to."),
+    "import-universe": ("universes.import_universe", "Tell which symbols are in a list, such as an index."),
     "bridge": ("bridge.bridge", "Bring in what older systems publish on their channels."),
     "top": ("top.top", "Show how a stack is doing: lag, rates, leases, what waits and what is away."),
     "doctor": ("doctor.doctor", "Say what is reachable, configured, behind or unsafe, and what to do."),

@@ -1,9 +1,7 @@
 """Sectors from a CSV file: what can be kept, and in words why the rest cannot."""
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from rollotape.domain.bars import symbol_is_valid
 from rollotape.domain.sectors import Listing
 from rollotape.errors import Refused
 from rollotape.producers import cells
+from rollotape.producers.texts import text_of
 
 EXPECTED = "symbol,name,sector,industry"
 DELIMITERS = (",", ";", "\t")
@@ -56,21 +55,8 @@ def read(path: Path) -> SectorFile:
     Raises:
         Refused: the file cannot be read, or its header cannot be understood.
     """
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        return _read(data.decode("utf-8-sig"))
-    except OSError as error:
-        if isinstance(error, gzip.BadGzipFile):
-            raise Refused(f"{path}: the gzip file is damaged: {error}") from error
-        raise Refused(f"{path}: {error.strerror}") from error
-    except (EOFError, zlib.error) as error:
-        raise Refused(f"{path}: the gzip file is damaged or cut off: {error}") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path}: the file is not UTF-8: {error.reason} at byte {error.start}") from error
-    except (Refused, csv.Error) as error:
-        raise Refused(f"{path}: {error}") from error
+    with text_of(path) as text:
+        return _read(text)
 
 
 def _read(text: str) -> SectorFile:
