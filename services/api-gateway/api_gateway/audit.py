@@ -66,6 +66,9 @@ class Audit:
             except Unavailable as error:
                 log.warning("audit_away", error=str(error), waiting=len(self._waiting))
                 await asyncio.sleep(AGAIN_S)
+            except Exception:
+                log.exception("defect", task="audit", waiting=len(self._waiting))
+                await asyncio.sleep(AGAIN_S)
 
     async def _store(self) -> None:
         while self._waiting:
@@ -91,7 +94,7 @@ class Audit:
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._store()
-        except (Unavailable, TimeoutError) as error:
+        except Exception as error:  # whatever it is, it must not hold up the stop
             log.warning("audit_away", error=str(error), waiting=len(self._waiting))
 
 
