@@ -1,0 +1,47 @@
+"""Every question that the client can ask, with every parameter that it takes."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from rollotape.client import calls
+from support.closed_trades import Trade
+from support.gateway import Setup
+
+_FROM, _TO = datetime(2024, 1, 1, tzinfo=UTC), date(2024, 12, 31)
+_TIME: Any = {"timeframe": "1d", "start": _FROM, "end": _TO}
+_OF_TRADES: Any = {
+    "days": "all", "origin": "all", "phase": "C", "timeframe": "1d", "symbols": ["AAPL", "MSFT"],
+    "sectors": "Technology",
+}  # fmt: skip
+_TYPES: Any = {"pattern_types": ["SPRING", "SOS"]}
+_PAGE: Any = {"limit": 7}
+
+QUESTIONS: dict[str, calls.Call[Any]] = {
+    "scan": calls.scan(
+        symbols=["AAPL"], sectors=["Technology"], timeframes=["1d"], confidence_min=0.1, rs_min=0.5,
+        rs_excess_min=-5, vol_min=0, rsi_range=(0, 100), phase=["C", "D"], test_confirmed=False,
+        side="accumulation", detected_since=_FROM, sort_by="symbol", sort_order="asc", display=True,
+        **_TYPES, **_PAGE,
+    ),
+    "pattern": calls.pattern(Setup(1).id),
+    "pattern_stats": calls.pattern_stats(),
+    "symbols": calls.symbols(search="aa", sector="Technology", kind="stock", active=True, **_PAGE),
+    "symbol": calls.symbol("AAPL"),
+    "bars": calls.bars(["AAPL", "MSFT"], sort="desc", **_TIME, **_PAGE),
+    "vsa": calls.vsa(
+        "AAPL", rule_set="all", kinds="no_demand", direction="bearish", sort="desc", **_TIME, **_PAGE
+    ),
+    "markers": calls.markers("AAPL", types=["event", "vsa"], **_TIME, **_PAGE),
+    "strength": calls.strength(
+        as_of=_TO, symbols="AAPL", sectors="Technology", sort_by="rating", sort_order="asc", **_PAGE
+    ),
+    "leaders": calls.leaders(as_of=_TO, sectors="Technology", **_PAGE),
+    "strength_history": calls.strength_history("AAPL", start=_FROM, end=_TO, sort="asc", **_PAGE),
+    "performance": calls.performance(**_OF_TRADES, **_TYPES),
+    "sectors": calls.sectors(**_OF_TRADES, **_TYPES),
+    "trend": calls.trend("SPRING", **_OF_TRADES),
+    "trades": calls.trades(status="all", sort="asc", **_OF_TRADES, **_TYPES, **_PAGE),
+    "trade": calls.trade(Trade(1, 1.0).id),
+    "vsa_metrics": calls.vsa_metrics(**_OF_TRADES, **_TYPES),
+    "preliminary_events": calls.preliminary_events(Setup(1).id, lookback_days=60),
+}  # fmt: skip
