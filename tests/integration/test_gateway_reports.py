@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from api_gateway.app import create_app
 from rollotape.settings import Settings
 from support.databases import execute
-from support.gateway import Setup, build_model, insert_patterns
+from support.gateway import Setup, build_model, insert_days, insert_patterns
 
 
 @pytest.fixture
@@ -281,3 +281,189 @@ async def test_health_takes_no_parameters_and_is_never_kept(
     await _stored(settings, Setup(1))
     answer = await client.get(f"/api/{path}")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+
+
+# ---- universes
+
+
+async def _universes(settings: Settings) -> None:
+    execute(
+        settings.database_url,
+        "UPDATE universes SET symbols = '{AAPL,MSFT,XOM}', changed_at = '2026-01-05 08:00Z'"
+        " WHERE key = 'sp500';"
+        "INSERT INTO universes (key, description) VALUES ('mine', 'Mine');"
+        "INSERT INTO exchanges VALUES ('AAPL', 'NASDAQ'), ('MSFT', 'NASDAQ'), ('XOM', 'NYSE AMERICAN');"
+        "INSERT INTO sector_mapping (symbol, sector, as_of, is_sector_leader)"
+        " VALUES ('XOM', 'Energy', '2026-01-05', true), ('CVX', 'Energy', '2026-01-05', false)",
+    )
+
+
+async def test_universes_are_listed_with_what_they_are(client: httpx.AsyncClient, settings: Settings) -> None:
+    await _universes(settings)
+    said = await _get(client, "/api/users/universe")
+    heads = {u["key"]: u for u in said["universes"]}
+    assert list(heads)[:3] == ["mine", "sp500", "leaders"]
+    assert heads["sp500"] == {
+        "key": "sp500", "description": "S&P 500", "category": "index", "count": 3,
+        "changed_at": "2026-01-05T08:00:00Z",
+    }  # fmt: skip
+    assert (heads["mine"]["count"], heads["mine"]["changed_at"]) == (0, None)
+    assert heads["exchange:nasdaq"]["count"] == 2
+    assert heads["exchange:nyse-american"]["description"] == "Listed on NYSE AMERICAN"
+    assert heads["sector:information-technology"]["count"] > 5
+    assert heads["sector:telecommunication-services"]["count"] == 0
+    only = await _get(client, "/api/v1/users/universe?category=Leaders")
+    assert [(u["key"], u["count"]) for u in only["universes"]] == [("leaders", 1)]
+    answer = await client.get("/api/users/universe?format=csv&category=index")
+    assert answer.text.splitlines()[0] == "key,description,category,count,changed_at"
+    assert answer.headers["cache-control"] == "no-store"
+    assert await _refused(client, "/api/users/universe?category=x&limit=1") == ["limit", "category"]
+
+
+async def test_a_universe_is_read_page_by_page(client: httpx.AsyncClient, settings: Settings) -> None:
+    await _universes(settings)
+    first = await client.get("/api/users/universe/SP500?limit=2")
+    said = first.json()
+    assert (said["symbols"], said["count"]) == (["AAPL", "MSFT"], 3)
+    assert said["next_page_token"] in first.headers["link"]
+    rest = await _get(client, f"/api/users/universe/sp500?page_token={said['next_page_token']}")
+    assert (rest["symbols"], rest["next_page_token"]) == (["XOM"], None)
+    assert (await client.get("/api/users/universe/sp500?format=csv&limit=1")).text == "symbol\r\nAAPL\r\n"
+    empty = await _get(client, "/api/users/universe/mine")
+    assert (empty["symbols"], empty["count"]) == ([], 0)
+    unknown = await _get(client, "/api/users/universe/exchange:lse", 404)
+    assert unknown["errors"][0]["field"] == "key"
+    other = await client.get(f"/api/users/universe/leaders?page_token={said['next_page_token']}")
+    assert other.status_code == 400
+    assert await _refused(client, "/api/users/universe/sp500?limit=1001") == ["limit"]
+
+
+async def test_without_postgresql_universes_are_503_and_never_empty(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/x"})
+    async for client in _client(nowhere):
+        for path in ("", "/sp500", "/nothing"):
+            answer = await client.get(f"/api/users/universe{path}")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+
+
+# ---- symbols: markets, detections
+
+
+async def test_symbols_are_chosen_by_their_market(client: httpx.AsyncClient, settings: Settings) -> None:
+    await _universes(settings)
+    for market, found in {
+        "nasdaq": ["AAPL", "MSFT"],
+        "NYSE American,NASDAQ": ["AAPL", "MSFT", "XOM"],
+    }.items():
+        said = await _get(client, f"/api/symbols?market={market}")
+        assert [s["symbol"] for s in said["symbols"]] == found
+    both = await _get(client, "/api/symbols?market=NASDAQ&market=NYSE%20AMERICAN&sector=Energy")
+    assert [(s["symbol"], s["exchange"]) for s in both["symbols"]] == [("XOM", "NYSE AMERICAN")]
+    assert (await _get(client, "/api/symbols?market=LSE"))["symbols"] == []
+    assert (await _get(client, "/api/symbols/AAPL"))["exchange"] == "NASDAQ"
+    assert (await _get(client, "/api/symbols?search=CVX"))["symbols"][0]["exchange"] is None
+    assert await _refused(client, "/api/symbols?market=N*") == ["market"]
+    csv_form = await client.get("/api/symbols?market=NASDAQ&format=csv")
+    assert [row["exchange"] for row in csv.DictReader(io.StringIO(csv_form.text))] == ["NASDAQ", "NASDAQ"]
+
+
+async def test_detections_of_a_symbol_are_all_of_the_window_active_or_not(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    now = datetime.now(UTC)
+    setups = [
+        Setup(1, detected_at=now - timedelta(days=1)),
+        Setup(2, detected_at=now - timedelta(days=2), expires_at=now - timedelta(days=1)),
+        Setup(3, detected_at=now - timedelta(days=2), pattern_type="UTAD", timeframe="1h"),
+        Setup(4, detected_at=now - timedelta(days=60)),
+        Setup(5, symbol="MSFT", detected_at=now),
+    ]
+    await insert_patterns(settings.database_url, setups)
+
+    async def ids(query: str) -> list[int]:
+        said = await _get(client, f"/api/symbols/aapl/detections?{query}")
+        return [int(item["id"].replace("-", ""), 16) for item in said["detections"]]
+
+    assert sorted(await ids("")) == [1, 2, 3]
+    assert (await ids("days=all"))[-1] == 4
+    assert await ids("days=1") == [1]
+    assert await ids("days=all&pattern_types=utad") == [3]
+    assert await ids("days=all&timeframe=1Hour") == [3]
+
+    said = await _get(client, "/api/v1/symbols/AAPL/detections?days=90&limit=1")
+    seen = []
+    while True:
+        seen += said["detections"]
+        if said["next_page_token"] is None:
+            break
+        token = said["next_page_token"]
+        said = await _get(client, f"/api/symbols/AAPL/detections?days=90&limit=2&page_token={token}")
+    assert [s["detected_at"] for s in seen] == sorted((s["detected_at"] for s in seen), reverse=True)
+    assert len({s["id"] for s in seen}) == len(seen) == 4
+    active = {int(s["id"].replace("-", ""), 16): s["is_active"] for s in seen}
+    assert active == {1: True, 2: False, 3: True, 4: True}
+    assert (seen[0]["entry"], seen[0]["targets"], said["days"]) == (10.5, [12.0], 90)
+
+
+async def test_detections_refuse_and_know_by_name(client: httpx.AsyncClient, settings: Settings) -> None:
+    await insert_patterns(settings.database_url, [Setup(1, symbol="NEW")])
+    empty = await _get(client, "/api/symbols/MSFT/detections")
+    assert (empty["detections"], empty["as_of"], empty["days"]) == ([], None, 30)
+    assert (await _get(client, "/api/symbols/NEW/detections?days=1"))["detections"] == []
+    await _get(client, "/api/symbols/NONE/detections", 404)
+    assert await _refused(client, "/api/symbols/MSFT/detections?days=0&limit=0") == ["days", "limit"]
+    answer = await client.get("/api/symbols/NEW/detections?days=all", headers={"Accept": "text/csv"})
+    [row] = csv.DictReader(io.StringIO(answer.text))
+    assert (row["symbol"], row["target_1"], row["is_active"]) == ("NEW", "12.00000000", "true")
+
+
+# ---- dashboard
+
+
+async def test_the_dashboard_counts_symbols_as_they_are_listed(
+    client: httpx.AsyncClient, settings: Settings, redis_client: Redis
+) -> None:
+    await _universes(settings)
+    await insert_days(settings.database_url, "AAPL", 3)
+    execute(settings.database_url, "UPDATE sector_mapping SET as_of = '2024-01-03'")
+    await _stored(settings, Setup(1))
+    for n in range(3):
+        await redis_client.xadd("updates", {"json": b"{}"}, id=f"{1_767_623_400_000 + n}-0")
+
+    said = await _get(client, "/api/dashboard/stats")
+
+    listed: list[Any] = []
+    token = ""
+    while token is not None:
+        page = await _get(client, f"/api/symbols?limit=1000{token and f'&page_token={token}'}")
+        listed, token = listed + page["symbols"], page["next_page_token"]
+    assert said["symbols"]["total"] == len(listed)
+    assert said["symbols"]["active"] == len([s for s in listed if s["active"]]) == 1
+    for group, name in (("by_sector", "sector"), ("by_market", "exchange")):
+        counted = {one["name"]: (one["symbols"], one["active"]) for one in said["symbols"][group]}
+        names = {s[name] for s in listed}
+        assert counted == {
+            n: (
+                len([s for s in listed if s[name] == n]),
+                len([s for s in listed if s[name] == n and s["active"]]),
+            )
+            for n in names
+        }
+        assert [one["name"] for one in said["symbols"][group]][-1] is None
+    assert said["events"] == {"facts": 3, "processed": 0, "last_event_at": "2026-01-05T14:30:00.002000Z"}
+    assert (said["database"]["state"], said["cache"]["state"], said["stale"]) == ("up", "up", False)
+    assert said["database"]["bytes"] > 1_000_000
+    assert said["cache"]["hit_ratio"] is None
+    assert said["read_model"] == {"state": "sound", "patterns": 1, "hit_ratio": None}
+
+
+async def test_what_is_away_is_null_on_the_dashboard(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/x", "cache_url": None})
+    async for client in _client(nowhere):
+        said = await _get(client, "/api/v1/dashboard/stats")
+        assert (said["symbols"], said["stale"], said["cache"]["state"]) == (None, True, "none")
+        assert said["database"] == {
+            "state": "away", "version": None, "schema_revision": None, "bytes": None, "connections": None,
+            "answer_ms": None,
+        }  # fmt: skip
+        assert await _refused(client, "/api/dashboard/stats?x=1") == ["x"]

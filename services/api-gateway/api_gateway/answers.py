@@ -362,7 +362,7 @@ class LastBar(Shape):
 class SymbolItem(Shape):
     symbol: str
     name: str | None
-    exchange: str | None = Field(description="Null: no source of ours names it.")
+    exchange: str | None = Field(description="Null: nobody has said where it is listed.")
     kind: Literal["stock", "etf", "benchmark"]
     sector: str | None
     industry: str | None

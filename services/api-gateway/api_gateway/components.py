@@ -20,9 +20,10 @@ from rollotape.cache.patterns import Standing as Model
 from rollotape.cache.reader import Statistics
 from rollotape.domain import freshness
 from rollotape.errors import Unavailable
+from rollotape.postgres import reports
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.pool import unavailable
-from rollotape.postgres.reports import Vitals, vitals
+from rollotape.postgres.reports import Stock, Vitals, vitals
 from rollotape.streams import standing as streams
 from rollotape.streams.standing import Stream
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from api_gateway.backends import Backends
 
 FRESH_S = 2.0
+STOCK_FRESH_S = 10.0
+"""Counting symbols costs a look into the index of bars for each of them."""
 PATIENCE_S = 2.0
 SLOW_S = 1.0
 """A server that answers, but not within this long."""
@@ -121,6 +124,11 @@ async def look(servers: "Backends") -> Look:
             freshness.newest(name, _us(end), now_us, sessions) for name, end in sorted(found.newest.items())
         ]
     return Look(at, found, lasting, shelf, newest, freshness.market(sessions, now_us))
+
+
+async def stock(servers: "Backends") -> Stock | None:
+    """What is stored; None while PostgreSQL is away."""
+    return await _seen("PostgreSQL", lambda: servers.postgres.attempt(reports.stock))
 
 
 async def _seen(what: str, work: Callable[[], Awaitable[T]]) -> T | None:

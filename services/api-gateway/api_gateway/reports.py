@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from pydantic import Field
 
-from api_gateway.answers import Shape
+from api_gateway.answers import DataAnswer, Shape
 
 
 def example(said: dict[str, Any]) -> dict[str, Any]:
@@ -322,4 +323,194 @@ PERFORMANCE = {
             "met": True,
         }
     ],
+}
+
+
+# ---- users/universe
+
+
+class UniverseHead(Shape):
+    key: str
+    description: str
+    category: Literal["index", "leaders", "sector", "exchange"]
+    count: int = Field(description="Of its members.")
+    changed_at: datetime | None = Field(
+        description="Of a list, when its members last changed; null where nobody ever told them, or where "
+        "they follow from other data."
+    )
+
+
+class UniversesAnswer(Shape):
+    universes: list[UniverseHead]
+    stale: bool
+
+
+class UniverseAnswer(UniverseHead, DataAnswer):
+    symbols: list[str] = Field(description="Of this page, in alphabetical order.")
+
+
+_HEAD = {
+    "key": "sp500",
+    "description": "S&P 500",
+    "category": "index",
+    "count": 503,
+    "changed_at": "2026-01-05T08:00:00Z",
+}
+UNIVERSES = {"universes": [_HEAD], "stale": False}
+UNIVERSE = _HEAD | {
+    "symbols": ["A", "AAPL"],
+    "next_page_token": "dG9rZW4",
+    "as_of": "2026-01-05T08:00:00Z",
+    "stale": False,
+}
+
+
+# ---- symbols/{symbol}/detections
+
+
+class Detection(Shape):
+    id: UUID
+    symbol: str
+    pattern_type: str
+    timeframe: str
+    side: Literal["accumulation", "distribution"] | None
+    phase: Literal["A", "B", "C", "D", "E"] | None
+    status: Literal["active", "expired"] = Field(description="expired is final; see `expires_at`, too.")
+    is_active: bool = Field(description="A scan may show it.")
+    confidence: float = Field(ge=0, le=1)
+    price: float | None
+    entry: float | None
+    stop: float | None
+    targets: list[float] | None
+    planned_r: float | None
+    test_confirmed: bool | None
+    detected_at: datetime
+    confirmed_at: datetime | None
+    expires_at: datetime
+    source: str
+    rule_set: str | None
+
+
+class DetectionsAnswer(DataAnswer):
+    symbol: str
+    days: int | Literal["all"]
+    since: datetime | None = Field(description="Where the window starts; null: everything.")
+    detections: list[Detection]
+
+
+DETECTIONS = {
+    "symbol": "XOM",
+    "days": 30,
+    "since": "2025-12-06T05:00:00Z",
+    "detections": [
+        {
+            "id": "00000000-0000-8000-8000-000000000001",
+            "symbol": "XOM",
+            "pattern_type": "SPRING",
+            "timeframe": "1d",
+            "side": "accumulation",
+            "phase": "C",
+            "status": "active",
+            "is_active": True,
+            "confidence": 0.81,
+            "price": 101.5,
+            "entry": 101.5,
+            "stop": 97.2,
+            "targets": [110.0, 114.4],
+            "planned_r": 1.98,
+            "test_confirmed": None,
+            "detected_at": "2026-01-02T21:00:00Z",
+            "confirmed_at": None,
+            "expires_at": "2026-01-30T21:00:00Z",
+            "source": "rollo",
+            "rule_set": "wyckoff-1",
+        }
+    ],
+    "next_page_token": None,
+    "as_of": "2026-01-02T21:00:00Z",
+    "stale": False,
+}
+
+
+# ---- dashboard/stats
+
+
+class SymbolsOf(Shape):
+    name: str | None = Field(description="Null: those of which nobody knows it.")
+    symbols: int
+    active: int
+
+
+class SymbolNumbers(Shape):
+    total: int = Field(description="As `/api/symbols` lists them.")
+    active: int = Field(description="With a bar of the five days before the newest date of the market.")
+    by_market: list[SymbolsOf]
+    by_sector: list[SymbolsOf]
+
+
+class EventNumbers(Shape):
+    facts: int = Field(description="Ever said on the stream `updates` of this Redis.")
+    processed: int | None = Field(description="By cache-builders, since the read model was last flushed.")
+    last_event_at: datetime | None
+
+
+class DatabaseState(Shape):
+    state: Literal["up", "away"]
+    version: str | None
+    schema_revision: str | None
+    bytes: int | None = Field(description="Of the whole database on disk.")
+    connections: int | None
+    answer_ms: float | None
+
+
+class CacheState(Shape):
+    state: Literal["up", "away", "none"] = Field(description="`none`: none is set.")
+    memory_bytes: int | None
+    eviction_policy: str | None
+    evicted: int | None = Field(description="Keys, since the server started.")
+    hit_ratio: float | None = Field(description="Of answers of this gateway since it started.")
+
+
+class ModelState(Shape):
+    state: Literal["sound", "missing", "broken", "away"]
+    patterns: int | None = Field(description="Active ones.")
+    hit_ratio: float | None = Field(description="Of scans, since the read model was last flushed.")
+
+
+class DashboardAnswer(Shape):
+    symbols: SymbolNumbers | None = Field(description="Null while PostgreSQL is away.")
+    events: EventNumbers | None = Field(description="Null while Redis is away.")
+    database: DatabaseState
+    cache: CacheState
+    read_model: ModelState
+    as_of: datetime = Field(description="When this was looked at: at most some seconds ago.")
+    stale: bool = Field(description="Something is away.")
+
+
+DASHBOARD = {
+    "symbols": {
+        "total": 522,
+        "active": 505,
+        "by_market": [{"name": "NYSE", "symbols": 300, "active": 296}],
+        "by_sector": [{"name": "Energy", "symbols": 22, "active": 21}],
+    },
+    "events": {"facts": 1042, "processed": 1042, "last_event_at": "2026-01-05T15:29:58Z"},
+    "database": {
+        "state": "up",
+        "version": "18.4",
+        "schema_revision": "0011_universes",
+        "bytes": 92_274_688,
+        "connections": 14,
+        "answer_ms": 0.41,
+    },
+    "cache": {
+        "state": "up",
+        "memory_bytes": 1_048_576,
+        "eviction_policy": "allkeys-lru",
+        "evicted": 0,
+        "hit_ratio": 0.96,
+    },
+    "read_model": {"state": "sound", "patterns": 37, "hit_ratio": 0.93},
+    "as_of": "2026-01-05T15:30:00Z",
+    "stale": False,
 }

@@ -66,6 +66,8 @@ class Listed:
     active: bool | None
     after: str | None = None
     only: str | None = None
+    markets: Sequence[str] | None = None
+    """Exchanges as they were told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ async def listed(connection: "Connection", asked: Listed, limit: int) -> "list[R
     return list(
         await connection.fetch(
             _SQL["symbols"], asked.after, asked.search, asked.sectors, asked.kind, asked.active,
-            list(TIMEFRAMES), since, limit, asked.only,
+            list(TIMEFRAMES), since, limit, asked.only, asked.markets,
         )
     )  # fmt: skip
 

@@ -90,13 +90,15 @@ SELECT EXISTS (SELECT FROM symbol_state WHERE symbol = $1) OR EXISTS (SELECT FRO
 -- One page of all symbols. Which bar is the newest is asked for those on the page alone, and whether a symbol is
 -- active only where the answer is a filter: the one is a look per timeframe, the other a walk over all of them.
 WITH page AS (
-    SELECT k.symbol, s.name, s.sector, s.industry, coalesce(s.kind, 'stock') AS kind
+    SELECT k.symbol, s.name, s.sector, s.industry, coalesce(s.kind, 'stock') AS kind, e.exchange
     FROM (SELECT symbol FROM symbol_state UNION SELECT symbol FROM sectors) k
     LEFT JOIN sectors s ON s.symbol = k.symbol
+    LEFT JOIN exchanges e ON e.symbol = k.symbol
     WHERE ($1::text IS NULL OR k.symbol > $1) AND ($9::text IS NULL OR k.symbol = $9)
       AND ($2::text IS NULL OR strpos(k.symbol, upper($2)) > 0 OR strpos(upper(s.name), upper($2)) > 0)
       AND ($3::text[] IS NULL OR s.sector = ANY($3))
       AND ($4::text IS NULL OR coalesce(s.kind, 'stock') = $4)
+      AND ($10::text[] IS NULL OR e.exchange = ANY($10))
       AND ($5::boolean IS NULL OR $5 = EXISTS (
           SELECT FROM unnest($6::text[]) AS t(timeframe)
           JOIN bars b ON b.symbol = k.symbol AND b.timeframe = t.timeframe AND b.ts >= $7::timestamptz))

@@ -1,10 +1,12 @@
 """Which symbols there are, and one symbol at a glance."""
 
+import re
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Request, Response
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from api_gateway import cursors, openapi, queries, responses, strengths
 from api_gateway.answers import SymbolAnswer, SymbolsAnswer
@@ -23,9 +25,32 @@ _BAR_COLUMNS = ("last_timeframe", "last_ts", "last_close", "last_end_ts")
 _POSITION: TypeAdapter[str] = TypeAdapter(str)
 
 
+_MARKET = "[A-Za-z0-9][A-Za-z0-9 ._-]{0,29}"
+
+
+def _market(text: str) -> str:
+    if not re.fullmatch(_MARKET, text):
+        raise PydanticCustomError("market", "must be an exchange such as NASDAQ")
+    return " ".join(text.upper().split())
+
+
+Markets = Annotated[
+    list[Annotated[str, AfterValidator(_market)]],
+    BeforeValidator(queries.split),
+    AfterValidator(queries.once),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "pattern": f"^{_MARKET}(,{_MARKET})*$"},
+        }
+    ),
+]
+
+
 class SymbolsQuery(queries.Paged):
-    LISTS = frozenset({"sector"})
-    NOT_YET: ClassVar = {"market": "no source of ours says on which market a symbol trades"}
+    LISTS = frozenset({"sector", "market"})
 
     search: str | None = Field(
         None,
@@ -34,6 +59,7 @@ class SymbolsQuery(queries.Paged):
         pattern=r"^[^\x00-\x1f\x7f]+$",
         description="Part of the symbol or of its name, in either case.",
     )
+    market: Markets | None = Field(None, description="Exchanges as `rollo import-universe` told them.")
     sector: queries.Sectors | None = None
     kind: Literal["stock", "etf", "benchmark"] | None = None
     active: queries.Truth | None = Field(
@@ -42,7 +68,7 @@ class SymbolsQuery(queries.Paged):
     limit: queries.Whole = Field(100, ge=1, le=MOST, description="Symbols on a page.")
 
     def wanted(self) -> symbols.Listed:
-        return symbols.Listed(self.search, self.sector, self.kind, self.active)
+        return symbols.Listed(self.search, self.sector, self.kind, self.active, markets=self.market)
 
 
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
@@ -82,7 +108,7 @@ async def get_symbols(
     token = cursors.seal(question, rows[-1]["symbol"]) if more else None
     headers = next_page(request, token)
     if responses.form(request, asked.format) == "csv":
-        cells = ([{"exchange": None, **row}[name] for name in (*_COLUMNS, *_BAR_COLUMNS)] for row in rows)
+        cells = ([row[name] for name in (*_COLUMNS, *_BAR_COLUMNS)] for row in rows)
         body = responses.table((*_COLUMNS, *_BAR_COLUMNS), cells)
         return await responses.data(request, body, media_type=responses.CSV_TYPE, headers=headers)
     said = {
@@ -95,7 +121,7 @@ async def get_symbols(
 
 
 def _item(row: Any) -> dict[str, Any]:
-    said = {name: {"exchange": None, **row}[name] for name in _COLUMNS}
+    said = {name: row[name] for name in _COLUMNS}
     if row["last_ts"] is None:
         return said | {"last_bar": None}
     timeframe, t, c, end_ts = (row[name] for name in _BAR_COLUMNS)
