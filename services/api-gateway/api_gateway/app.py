@@ -18,6 +18,8 @@ from api_gateway.gate import Gate
 from api_gateway.routes import (
     analytics,
     bars,
+    dashboard,
+    detections,
     health,
     markers,
     operations,
@@ -28,6 +30,7 @@ from api_gateway.routes import (
     strength,
     summary,
     symbols,
+    universes,
     vsa,
 )
 from rollotape import __version__, calendars
@@ -89,6 +92,9 @@ def create_app(settings: Settings) -> Gateway:
         socket.add_to(app, prefix, app.state.sockets)
         summary.add_to(app, prefix, tag)
         health.add_to(app, prefix, tag)
+        dashboard.add_to(app, prefix, tag)
+        universes.add_to(app, prefix, tag)
+        detections.add_to(app, prefix, tag)
         patterns.add_single_to(app, prefix, tag)
         symbols.add_to(app, prefix, tag)
     return app

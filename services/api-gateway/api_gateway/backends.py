@@ -19,13 +19,14 @@ from api_gateway.kept import Kept
 from api_gateway.limits import Limits
 from api_gateway.tail import Tail
 from api_gateway.timings import Timings
+from api_gateway.universes import Universes
 from api_gateway.tokens import rules
 from rollotape import analytics
 from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.generations import Generations
 from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.errors import Unavailable
-from rollotape.postgres import generations, market
+from rollotape.postgres import generations, market, universes
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
@@ -210,6 +211,8 @@ class Backends:
         """P of the installation, once somebody has asked."""
         self.look = Kept(lambda: components.look(self), components.FRESH_S)
         """At everything that this gateway works with."""
+        self.stock = Kept(lambda: components.stock(self), components.STOCK_FRESH_S)
+        self.universes = Universes(lambda: self.postgres.attempt(universes.load))
 
     async def partitions(self) -> int:
         """P of the installation; asked once, because it never changes."""
@@ -253,6 +256,8 @@ class Backends:
         await self.access.close()
         await self.audit.close()
         await self.look.close()
+        await self.stock.close()
+        await self.universes.close()
         await self.generations.close()
         await self.answers.close()
         await self._watch.close()
