@@ -88,7 +88,7 @@ WS_FRAMES = Counter(
 )
 WS_ENDED = Counter(
     "rollo_ws_ended_total",
-    "Connections ended by the gateway, by the number that it said: 400 402 404 406 407 500 503",
+    "Connections ended by the gateway, by the number that it said: 400 401 402 404 406 407 429 500 503",
     ("number",),
 )
 

@@ -54,7 +54,7 @@ log = structlog.get_logger()
 
 
 class News:
-    """A fact with what subscriptions look at; made when the first of them does."""
+    """A fact with what subscriptions look at: made when the first of them does, forgotten after a round."""
 
     __slots__ = ("_item", "_pattern", "channel", "fact")
 
@@ -68,6 +68,9 @@ class News:
         if self._pattern is None:
             self._pattern = orjson.loads(self.fact.payload).get("pattern") or {}
         return self._pattern
+
+    def forget(self) -> None:
+        self._item = self._pattern = None
 
     def item(self, epoch: bytes) -> bytes:
         if self._item is None:
@@ -86,6 +89,12 @@ class Batch:
     def __init__(self, last: str, news: list[News], size: int, *, gap: bool = False) -> None:
         self.last, self.news, self.bytes, self.gap = last, news, size, gap
         self.framed: dict[Shared, bytes | None] = {}
+
+    def forget(self) -> None:
+        """What was made of it; one who is late has it made again."""
+        self.framed.clear()
+        for news in self.news:
+            news.forget()
 
 
 class Shared:
@@ -364,7 +373,7 @@ class Hub:
                 if n % _CLIENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
             for batch in self._made:
-                batch.framed.clear()
+                batch.forget()
             self._made.clear()
             self._portions.clear()
 
@@ -410,11 +419,11 @@ class Hub:
             skip, client.skip = client.skip, None
             return self._encoded(batch, client.shared, skip)
         if client.shared not in batch.framed:
-            self._made.append(batch)
             batch.framed[client.shared] = self._encoded(batch, client.shared, (0, 0))
         return batch.framed[client.shared]
 
     def _encoded(self, batch: Batch, shared: Shared, skip: tuple[int, int]) -> bytes | None:
+        self._made.append(batch)
         if batch.gap:
             told = frame(b"[" + _gap(self._named(batch.last)) + b"]")
             return told if shared.subscription.of_facts else None

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from api_gateway import auth, problems, subscriptions
+from api_gateway import auth, gate, problems, subscriptions
 from api_gateway.backends import Backends
 from api_gateway.callers import LOCAL, Caller
 from api_gateway.hub import HEARTBEAT_S, Client, Hub, error
@@ -34,6 +34,7 @@ RECHECK_S = 30.0
 MOST_FAULTS = 10
 """In a row; then whoever it is does not mean to talk to us."""
 _STAND_S = 5.0
+_WILL_NOT_DO = (UNAUTHORIZED.status, FORBIDDEN.status)
 
 log = structlog.get_logger()
 
@@ -46,21 +47,13 @@ class Sockets:
         newest = Newest(servers.postgres, servers.streams.redis)
         self.hub = Hub(servers.tail, newest, settings.ws_queue_facts)
         self.newest = newest
-        self.origins = frozenset(o.strip().lower().rstrip("/") for o in settings.origins.split(","))
+        self.origins = frozenset(gate.names(settings.origins))
         self.count = 0
         self.by_key: Counter[str] = Counter()
 
     @property
     def asks_for_keys(self) -> bool:
         return self.settings.auth == "on"
-
-    async def admit(self, token: str) -> Caller:
-        """Who has this key.
-
-        Raises:
-            Problem: 401, nobody; 503, nobody can tell now.
-        """
-        return await self.servers.access.recognise(token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -140,21 +133,21 @@ class _Connection:
         try:
             async with asyncio.timeout(AUTH_S):
                 if _is_presented(self._scope):
-                    await self._authenticate(lambda: auth.presented(self._scope["headers"]))
+                    await self._authenticate(None)
                 while self._caller is None:
                     await self._hear(await self._next(None))
         except TimeoutError:
             raise self._end(404, "auth timeout") from None
 
-    async def _authenticate(self, present: Any) -> None:
+    async def _authenticate(self, token: str | None) -> None:
+        """By the key of a message, or else of a header."""
         try:
-            token = present()
-            caller = await self._sockets.admit(token)
+            caller = await self._sockets.servers.access.enter(self._scope, token)
+            self._token = token or auth.presented(self._scope["headers"])
         except Problem as problem:
-            if problem.kind.status == UNAUTHORIZED.status:
+            if problem.kind.status in _WILL_NOT_DO:
                 raise self._end(402, "auth failed", errors=_named(problem)) from None
-            raise self._end(503, problem.detail) from None
-        self._token = token
+            raise self._end(problem.kind.status, problem.detail) from None
         await self._enter(caller)
 
     async def _enter(self, caller: Caller) -> None:
@@ -176,9 +169,9 @@ class _Connection:
         if self._token is None:
             return
         try:
-            await self._sockets.admit(self._token)
+            await self._sockets.servers.access.recognise(self._token)
         except Problem as problem:
-            if problem.kind.status == UNAUTHORIZED.status:
+            if problem.kind.status in _WILL_NOT_DO:
                 raise self._end(402, "auth failed: the key is over", errors=_named(problem)) from None
 
     # ---- what it says
@@ -225,7 +218,7 @@ class _Connection:
 
     async def _obey(self, command: Command) -> None:
         if command.action == "auth":
-            await self._authenticate(lambda: command.token)
+            await self._authenticate(command.token)
             return
         client = self._client
         assert client
