@@ -8,12 +8,6 @@ from pydantic import Field
 
 from api_gateway.answers import DataAnswer, Shape
 
-
-def example(said: dict[str, Any]) -> dict[str, Any]:
-    """Content of a good answer with an example of it."""
-    return {"application/json": {"example": said}}
-
-
 # ---- patterns/summary
 
 
@@ -514,3 +508,23 @@ DASHBOARD = {
     "as_of": "2026-01-05T15:30:00Z",
     "stale": False,
 }
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "/patterns/summary": SUMMARY,
+    "/patterns/health": PATTERN_HEALTH,
+    "/pattern-discovery/health": DISCOVERY_HEALTH,
+    "/pattern-discovery/performance": PERFORMANCE,
+    "/dashboard/stats": DASHBOARD,
+    "/users/universe": UNIVERSES,
+    "/users/universe/{key}": UNIVERSE,
+    "/symbols/{symbol}/detections": DETECTIONS,
+}
+
+
+def illustrated(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with an example of each of these answers: the framework would leave out what is null."""
+    for prefix in ("/api", "/api/v1"):
+        for path, example in EXAMPLES.items():
+            answer = document["paths"][prefix + path]["get"]["responses"]["200"]
+            answer["content"]["application/json"]["example"] = example
+    return document

@@ -15,20 +15,18 @@ from rollotape.postgres.reports import Kind, Stock
 
 
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
-    answers = openapi.plain()
-    answers[200]["content"] = reports.example(reports.DASHBOARD)
     app.add_api_route(
         f"{prefix}/dashboard/stats",
-        get_stats,
+        get_dashboard,
         methods=["GET"],
         tags=[tag],
         summary="The whole at a glance",
         response_model=reports.DashboardAnswer,
-        responses=answers,
+        responses=openapi.plain(),
     )
 
 
-async def get_stats(request: Request, servers: Servers) -> Response:
+async def get_dashboard(request: Request, servers: Servers) -> Response:
     """Symbols, events and servers, looked at some seconds ago at most, once for everybody who asks.
 
     What cannot be seen is null, and `stale` says that something is away.

@@ -39,8 +39,6 @@ class DetectionsQuery(queries.Paged):
 
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
     """Before the path of a symbol, which would take these for symbols with a slash."""
-    answers = openapi.listed(404)
-    answers[200]["content"] |= reports.example(reports.DETECTIONS)
     app.add_api_route(
         f"{prefix}/symbols/{{symbol:path}}/detections",
         get_detections,
@@ -48,7 +46,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         tags=[tag],
         summary="Patterns of a symbol, the newest first",
         response_model=reports.DetectionsAnswer,
-        responses=answers,
+        responses=openapi.listed(404),
         openapi_extra={"parameters": queries.parameters(DetectionsQuery)},
     )
 

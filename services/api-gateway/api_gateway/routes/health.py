@@ -31,22 +31,21 @@ _MEMORY = 500_000_000.0
 
 
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
-    for path, endpoint, summary, model, example in (
+    paths: tuple[tuple[str, Any, str, Any, openapi.Responses], ...] = (
         (
             "patterns/health", get_pattern_health, "How fresh patterns are",
-            reports.PatternHealth, reports.PATTERN_HEALTH,
+            reports.PatternHealth, openapi.plain(503),
         ),
         (
             "pattern-discovery/health", get_health, "Every part with its own check",
-            reports.DiscoveryHealth, reports.DISCOVERY_HEALTH,
+            reports.DiscoveryHealth, openapi.plain(503),
         ),
         (
             "pattern-discovery/performance", get_performance, "How fast answers were, against the targets",
-            reports.Performance, reports.PERFORMANCE,
+            reports.Performance, openapi.plain(),
         ),
-    ):  # fmt: skip
-        answers = openapi.plain(503) if "health" in path else openapi.plain()
-        answers[200]["content"] = reports.example(example)
+    )  # fmt: skip
+    for path, endpoint, summary, model, answers in paths:
         app.add_api_route(
             f"{prefix}/{path}",
             endpoint,

@@ -36,9 +36,6 @@ class UniverseQuery(queries.Paged):
 
 
 def add_to(app: FastAPI, prefix: str, tag: str) -> None:
-    listed, paged = openapi.tabled(), openapi.listed(404)
-    listed[200]["content"] |= reports.example(reports.UNIVERSES)
-    paged[200]["content"] |= reports.example(reports.UNIVERSE)
     app.add_api_route(
         f"{prefix}/users/universe",
         get_universes,
@@ -46,7 +43,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         tags=[tag],
         summary="Sets of symbols that have a name",
         response_model=reports.UniversesAnswer,
-        responses=listed,
+        responses=openapi.tabled(),
         openapi_extra={"parameters": queries.parameters(UniversesQuery)},
     )
     app.add_api_route(
@@ -56,7 +53,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         tags=[tag],
         summary="One of them with its members",
         response_model=reports.UniverseAnswer,
-        responses=paged,
+        responses=openapi.listed(404),
         openapi_extra={"parameters": queries.parameters(UniverseQuery)},
     )
 
