@@ -11,7 +11,7 @@ from api_gateway import tail
 from rollotape.embedded.server import free_port
 from rollotape.settings import Settings
 from support.databases import execute, fetch
-from support.following import Client, follow_through_kills, happened, say
+from support.following import Follower, follow_through_kills, happened, say
 from support.gateway import serve
 
 FACTS = 3_000
@@ -19,26 +19,21 @@ KILLS = 4
 """`make chaos` has more of both."""
 
 
-async def test_a_client_sees_each_fact_once_though_the_gateway_is_killed_again_and_again(
+async def test_a_client_sees_each_fact_once_though_its_gateway_is_killed_again_and_again(
     settings: Settings, redis_client: Redis
 ) -> None:
-    client = await follow_through_kills(settings, redis_client, facts=FACTS, kills=KILLS)
-    assert client.seen == list(range(FACTS))
-    assert client.gaps == 0
+    follower = await follow_through_kills(settings, redis_client, facts=FACTS, kills=KILLS)
+    assert follower.seen == list(range(FACTS))
+    assert follower.gaps == 0
+    assert follower.repeats > 0
+    assert follower.connections > KILLS
 
 
 async def _resumed(settings: Settings, last_id: str) -> list[str]:
     """Kinds of the first events after an id."""
     with serve(settings) as url:
-        client = Client(url)
-        client.last_id = last_id
-        kinds: list[str] = []
         async with asyncio.timeout(30):
-            async for kind, _ in client.events():
-                kinds += [kind] if kind else []
-                if kinds and (kind == "gap" or len(kinds) == 3):
-                    break
-        return kinds
+            return await Follower(url, since=last_id).kinds(3)
 
 
 async def test_an_id_that_is_not_there_any_more_is_answered_by_a_gap(
@@ -64,34 +59,34 @@ async def test_a_redis_that_lost_its_stream_is_a_gap_to_those_who_listen(
     settings: Settings, redis_client: Redis
 ) -> None:
     with serve(settings) as url:
-        client = Client(url)
-        following = asyncio.create_task(client.follow(until=29))
-        await happened(lambda: client.last_id is not None, "a first event")
+        follower = Follower(url)
+        following = asyncio.create_task(follower.follow(until=29))
+        await happened(lambda: follower.last_id is not None, "a first event")
         await say(redis_client, range(10))
-        await happened(lambda: len(client.seen) == 10, "ten facts")
+        await happened(lambda: len(follower.seen) == 10, "ten facts")
         await redis_client.delete("updates")
         await say(redis_client, range(10, 20))
-        await happened(lambda: client.gaps == 1, "a gap")
+        await happened(lambda: follower.gaps == 1, "a gap")
         await say(redis_client, range(20, 30))
         await asyncio.wait_for(following, 30)
 
-    assert client.seen == [*range(10), *range(20, 30)]
+    assert follower.seen == [*range(10), *range(20, 30)]
 
 
-async def test_a_client_that_does_not_read_is_cut_off(
+async def test_a_client_that_is_too_slow_is_cut_off_and_misses_nothing(
     settings: Settings, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "MOST_QUEUED", 50)
     with serve(settings) as url:
-        client = Client(url)
-        following = asyncio.create_task(client.follow())
-        await happened(lambda: client.last_id is not None, "a first event")
+        follower = Follower(url)
+        following = asyncio.create_task(follower.follow(until=199))
+        await happened(lambda: follower.last_id is not None, "a first event")
         await say(redis_client, range(200))  # at once: more than may wait
 
-        await asyncio.wait({following}, timeout=30)
+        await asyncio.wait_for(following, 30)
 
-        assert following.done()
-        assert len(client.seen) < 200
+        assert follower.connections > 1
+        assert (follower.seen, follower.gaps) == (list(range(200)), 0)
 
 
 def test_the_stream_is_503_without_redis_and_has_a_head(settings: Settings) -> None:

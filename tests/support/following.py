@@ -1,79 +1,80 @@
-"""Somebody who follows patterns as server-sent events, and a gateway that is killed under them."""
+"""Somebody who follows patterns as server-sent events, and gateways that are killed under them."""
 
 import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Self
 
 import httpx
 import orjson
 from redis.asyncio import Redis
 
+from rollotape.client import AsyncClient, Gap
 from rollotape.embedded.server import free_port
 from rollotape.events import FIELD
 from rollotape.settings import Settings
 from support.waiting import eventually, eventually_sync
 
 AT_ONCE = 20
+AGAIN = 7
+"""Each so manieth fact is told twice, as after a crash between telling it and noting so."""
 WITHIN_S = 60.0
 
 
-class Client:
-    """Follows the stream, as a browser does: comes back with the last id, drops what it has."""
+class Follower:
+    """Follows the stream by `rollotape.client`, over however many connections."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.last_id: str | None = None
+    def __init__(self, *urls: str, since: str | None = None) -> None:
+        self._client = AsyncClient(urls)
+        self.stream = self._client.stream(since)
         self.seen: list[int] = []
         self.gaps = 0
-        self.repeats = 0
-        self._versions: dict[str, int] = {}
 
-    async def follow(self, until: int | None = None) -> None:
-        """Until that fact was seen, or the connection ends."""
-        async for kind, data in self.events():
-            if kind == "gap":
-                self.gaps += 1
-            elif kind:
-                self._take(orjson.loads(data))
-            if until is not None and self.seen and self.seen[-1] >= until:
-                return
+    @property
+    def last_id(self) -> str | None:
+        return self.stream.last_id
 
-    async def events(self) -> AsyncIterator[tuple[str, str]]:
-        headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
-        http = httpx.AsyncClient(timeout=30)
-        target = f"{self._url}/api/patterns/stream"
-        async with http, http.stream("GET", target, headers=headers) as answer:
-            assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-            kind, data = "", ""
-            async for line in answer.aiter_lines():
-                name, _, value = line.partition(": ")
-                if name == "id":
-                    self.last_id = value
-                elif name == "event":
-                    kind = value
-                elif name == "data":
-                    data = value
-                elif not line:
-                    yield kind, data
-                    kind, data = "", ""
+    @property
+    def connections(self) -> int:
+        return self.stream.following.connections
 
-    def _take(self, fact: Any) -> None:
-        if fact["fact_version"] <= self._versions.get(fact["id"], -1):
-            self.repeats += 1
-            return
-        self._versions[fact["id"]] = fact["fact_version"]
-        self.seen.append(fact["fact_version"])
+    @property
+    def repeats(self) -> int:
+        return self.stream.following.repeats
+
+    async def follow(self, until: int) -> None:
+        """Until that fact was seen."""
+        async with self._client, self.stream:
+            async for found in self.stream:
+                if isinstance(found, Gap):
+                    self.gaps += 1
+                    continue
+                assert found.fact_version is not None
+                self.seen.append(found.fact_version)
+                if found.fact_version >= until:
+                    return
+
+    async def kinds(self, most: int) -> list[str]:
+        """Of the first events, up to a gap."""
+        found: list[str] = []
+        async with self._client, self.stream:
+            async for event in self.stream:
+                found.append("gap" if isinstance(event, Gap) else event.type)
+                if found[-1] == "gap" or len(found) == most:
+                    break
+        return found
 
 
 async def say(redis: Redis, numbers: range) -> None:
-    """A fact about a pattern for each number, and as many about other things."""
+    """A fact about a pattern for each number, some of them twice, and as many about other things."""
     pipeline: Any = redis.pipeline(transaction=False)
     for n in numbers:
         pipeline.xadd("updates", _fact(n))
+        if n % AGAIN == 0:
+            pipeline.xadd("updates", _fact(n))
         pipeline.xadd("updates", {FIELD: b'{"type":"vsa.detected"}'})
     await pipeline.execute()
 
@@ -83,31 +84,29 @@ def _fact(n: int) -> dict[bytes, bytes]:
     return {FIELD: orjson.dumps(said)}
 
 
-async def follow_through_kills(settings: Settings, redis: Redis, *, facts: int, kills: int) -> Client:
-    """One who saw the last of so many facts, though the gateway was killed so often, evenly among them."""
-    port = free_port()
-    client = Client(f"http://127.0.0.1:{port}")
-    speaker = _Speaker(redis, facts)
-    speaking: asyncio.Task[None] | None = None
-    for turn in range(kills + 1):
-        with _gateway(settings, port) as process:
-            await asyncio.to_thread(
-                eventually_sync, lambda: _ready(port), within_s=WITHIN_S, what="a gateway"
-            )
-            following = asyncio.create_task(client.follow(until=facts - 1))
-            await happened(lambda: client.last_id is not None, "a first event")
-            speaking = speaking or asyncio.create_task(speaker.speak())
-            seen = len(client.seen)
+async def follow_through_kills(settings: Settings, redis: Redis, *, facts: int, kills: int) -> Follower:
+    """One who saw the last of so many facts, though of two gateways the one in use was killed so often."""
+    with ExitStack() as stack:
+        gateways = [stack.enter_context(_Gateway(settings)) for _ in range(2)]
+        for gateway in gateways:
+            await gateway.listening()
+        follower = Follower(*(gateway.url for gateway in gateways))
+        speaker = _Speaker(redis, facts)
+        following = asyncio.create_task(follower.follow(until=facts - 1))
+        await happened(lambda: follower.last_id is not None, "a first event")
+        speaking = asyncio.create_task(speaker.speak())
+        for turn in range(kills):
+            seen = len(follower.seen)
             speaker.limit = facts * (turn + 1) // (kills + 1)
-            if turn == kills:
-                await asyncio.wait_for(following, WITHIN_S)
-                break
-            await happened(lambda seen=seen: len(client.seen) > seen, "another fact")  # type: ignore[misc]
-            process.kill()  # most of what may be said by now is said while it is away
-            await asyncio.gather(following, return_exceptions=True)
-    assert speaking is not None
-    await speaking
-    return client
+            await happened(lambda seen=seen: len(follower.seen) > seen, "another fact")  # type: ignore[misc]
+            gateway = gateways[turn % 2]  # who follows has gone on to this one when the other was killed
+            gateway.kill()
+            gateway.start()
+            await gateway.listening()
+        speaker.limit = facts
+        await asyncio.wait_for(following, WITHIN_S)
+        await speaking
+    return follower
 
 
 class _Speaker:
@@ -128,28 +127,43 @@ class _Speaker:
             await asyncio.sleep(0.02)  # the pace of a busy market
 
 
-@contextmanager
-def _gateway(settings: Settings, port: int) -> Iterator["subprocess.Popen[bytes]"]:
-    environment = os.environ | {
-        "ROLLO_REDIS_URL": settings.redis_url,
-        "ROLLO_DATABASE_URL": settings.database_url,
-        "ROLLO_AUTH": "off",
-        "ROLLO_HTTP_PORT": str(port),
-        "ROLLO_LOG_LEVEL": "ERROR",
-    }
-    process = subprocess.Popen([sys.executable, "-P", "-m", "api_gateway"], env=environment)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
+class _Gateway:
+    """One that can be killed, and started again on the same port."""
 
+    def __init__(self, settings: Settings) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment = os.environ | {
+            "ROLLO_REDIS_URL": settings.redis_url,
+            "ROLLO_DATABASE_URL": settings.database_url,
+            "ROLLO_AUTH": "off",
+            "ROLLO_HTTP_PORT": str(port),
+            "ROLLO_LOG_LEVEL": "ERROR",
+        }
+        self.start()
 
-def _ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
-    except httpx.TransportError:
-        return False
+    def start(self) -> None:
+        command = [sys.executable, "-P", "-m", "api_gateway"]
+        self._process = subprocess.Popen(command, env=self._environment)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    async def listening(self) -> None:
+        await asyncio.to_thread(eventually_sync, self._answers, within_s=WITHIN_S, what="a gateway")
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/livez").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
 
 async def happened(condition: Callable[[], bool], what: str) -> None:

@@ -223,7 +223,8 @@ class Tail:
                 raise answer
         facts = [_fact(entry_id, fields) for entry_id, fields in entries] if count else []
         last, added = info["last-generated-id"].decode(), info["entries-added"]
-        return Read(bool(own), facts, last, len(facts) >= count > 0, added, len(facts))
+        found = bool(own) or (after == START and added == info["length"])  # the start, as nothing is gone
+        return Read(found, facts, last, len(facts) >= count > 0, added, len(facts))
 
 
 def place(said: str, epoch: UUID) -> str:
