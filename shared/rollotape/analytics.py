@@ -133,7 +133,7 @@ def _head(question: Question, window: Window) -> dict[str, Any]:
             "phase": f.phase,
             "timeframe": f.timeframe,
             "pattern_types": list(f.pattern_types) or None,
-            "symbols": list(f.symbols) or None,
+            "symbols": [symbol for symbol in f.symbols if symbol] if f.symbols else None,
             "sectors": list(f.sectors) or None,
         },
     }

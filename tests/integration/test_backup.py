@@ -30,7 +30,7 @@ RS_WORKER = [sys.executable, "-m", "rs_worker"]
 HEADER = "symbol,date,open,high,low,close,volume"
 TABLES = (
     "bars", "vsa_events", "rs_scores", "sectors", "api_keys", "backtest_runs", "backtest_results",
-    "backtest_events",
+    "backtest_events", "watchlists", "saved_scans", "idempotency_keys",
 )  # fmt: skip
 PRIVATE = """
 INSERT INTO api_keys (id, name, scope, hash) VALUES ('k', E'tab\\tand\\nline', 'read', sha256('x'));
@@ -50,6 +50,11 @@ INSERT INTO backtest_results (run_id, sector, patterns, cancelled, unfinished, t
     breakeven, win_rate, low_sample, test_confirmed)
 SELECT id, 'Energy', 1, 0, 0, 1, 1, 0, 0, 0.1, true, '{"win_rate": 0.1}' FROM backtest_runs;
 INSERT INTO backtest_events SELECT id, 'accumulation', 'PS', 3 FROM backtest_runs;
+INSERT INTO watchlists (id, owner, name, symbols) VALUES (gen_random_uuid(), 'a', 'b\\c', '{A,B/C}');
+INSERT INTO saved_scans (id, owner, name, filters, watchlist_id)
+SELECT gen_random_uuid(), 'a', 'd', '{"symbols": ["A"], "rs_min": 0.10}', id FROM watchlists;
+INSERT INTO idempotency_keys (owner, key, request, location, etag, body)
+VALUES ('a', 'k', sha256('x'), '/a', '"1"', '\\x00ff');
 SELECT nextval('read_model_versions');
 """
 

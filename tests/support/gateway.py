@@ -206,8 +206,8 @@ class Judge:
         return self._validators[key]
 
     def _headers_conform(self, declared: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        for name in declared.get("headers", {}):
-            said = self._document["components"]["headers"][name]
+        for name, header in declared.get("headers", {}).items():
+            said = header if "$ref" not in header else self._document["components"]["headers"][name]
             assert name.lower() in headers or not said.get("required"), f"{name} is missing"
             if name.lower() in headers:
                 assert re.search(said["schema"].get("pattern", ""), headers[name.lower()]), name

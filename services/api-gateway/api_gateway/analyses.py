@@ -1,7 +1,7 @@
 """Answers about trades as they go out: their bytes, by what was asked and of which moment they are."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import structlog
 from pydantic import AwareDatetime, TypeAdapter
 from starlette.types import Scope
 
-from api_gateway import cursors, packing, problems, responses, scan
+from api_gateway import callers, cursors, packing, problems, responses, scan
 from api_gateway.before import Given, Headers, Said, link_to
 from api_gateway.envelope import FOUND_READY
 from rollotape import analytics
@@ -21,6 +21,7 @@ from rollotape.cache.answers import HITS, Answer
 from rollotape.errors import Unavailable
 from rollotape.postgres.generations import Moment
 from rollotape.postgres.pages import Position
+from rollotape.postgres.questions import NOBODY
 
 if TYPE_CHECKING:  # it has an `Analyses`
     from api_gateway.backends import Backends
@@ -47,6 +48,23 @@ class Asked:
     table: Table
     bound: Any = None
     """What page tokens are bound to."""
+    watchlist_id: UUID | None = None
+    """Of the caller: its symbols are put in by `settled`."""
+
+
+async def settled(servers: "Backends", scope: Scope, asked: Asked) -> Asked:
+    """The question of the caller's watchlist, where it names one.
+
+    Raises:
+        Problem: 404, the caller has no such one; 503, nobody can tell now.
+    """
+    if asked.watchlist_id is None:
+        return asked
+    watched = await servers.lists.symbols(callers.of(scope).owner, asked.watchlist_id)
+    filters = asked.question.filters
+    both = tuple(symbol for symbol in watched if not filters.symbols or symbol in filters.symbols)
+    question = replace(asked.question, filters=replace(filters, symbols=both or NOBODY))
+    return replace(asked, question=question, words=question.words)
 
 
 class Analyses:

@@ -24,6 +24,7 @@ from api_gateway.routes import (
     markers,
     operations,
     patterns,
+    scans,
     signals,
     socket,
     stream,
@@ -32,6 +33,7 @@ from api_gateway.routes import (
     symbols,
     universes,
     vsa,
+    watchlists,
 )
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
@@ -99,6 +101,8 @@ def create_app(settings: Settings) -> Gateway:
         detections.add_to(app, prefix, tag)
         patterns.add_single_to(app, prefix, tag)
         symbols.add_to(app, prefix, tag)
+        watchlists.add_to(app, prefix, tag)
+        scans.add_to(app, prefix, tag)
     return app
 
 
@@ -124,7 +128,8 @@ def _givers() -> dict[str, tuple[str, Giver]]:
     wordings = Wordings(patterns.read_scan)
 
     async def give_scan(servers: Backends, scope: Scope, said: Said) -> Given:
-        return await servers.scans.give(servers, scope, said, wordings.of(scope, said))
+        wording = await patterns.settled(servers, scope, wordings.of(scope, said))
+        return await servers.scans.give(servers, scope, said, wording)
 
     scans = [prefix + patterns.SCAN for prefix in _PREFIXES]
     found: dict[str, tuple[str, Giver]] = {path: (path, give_scan) for path in scans}

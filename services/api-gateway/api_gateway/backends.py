@@ -17,10 +17,11 @@ from api_gateway.auth import Access
 from api_gateway.before import Scans
 from api_gateway.kept import Kept
 from api_gateway.limits import Limits
+from api_gateway.lists import Lists
 from api_gateway.tail import Tail
 from api_gateway.timings import Timings
-from api_gateway.universes import Universes
 from api_gateway.tokens import rules
+from api_gateway.universes import Universes
 from rollotape import analytics
 from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.generations import Generations
@@ -194,6 +195,7 @@ class Backends:
         self.streams = Streams(settings)
         self.reader = PatternReader(self.streams.redis)
         self.scans = Scans()
+        self.lists = Lists(self.postgres)
         self.timings = Timings()
         self.tail = Tail(self.streams.redis)
         counting = open_redis(settings.cache_url or settings.redis_url)
@@ -259,6 +261,7 @@ class Backends:
         await self.stock.close()
         await self.universes.close()
         await self.generations.close()
+        await self.lists.close()
         await self.answers.close()
         await self._watch.close()
         await self.streams.close()

@@ -4,6 +4,7 @@ from typing import Any
 
 from api_gateway import problems
 from api_gateway.answers import ProblemDocument
+from api_gateway.bodies import SavedScanBody, ScanFilters, WatchlistBody
 from api_gateway.paths import is_open
 from rollotape.events import Bar, PatternEvent, SignalEvent
 
@@ -116,6 +117,8 @@ def completed(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     schemas["Bar"] = _schema(Bar, schemas)
     schemas["PatternEvent"] = _schema(PatternEvent, schemas)
     schemas["SignalEvent"] = _schema(SignalEvent, schemas)
+    for model in (WatchlistBody, ScanFilters, SavedScanBody):
+        schemas[model.__name__] = _schema(model, schemas)
     components["securitySchemes"] = _SCHEMES
     of_all, of_those_asked = ({str(kind.status): _problem(kind) for kind in kinds} for kinds in _REFUSALS)
     limited = {name: {"$ref": f"#/components/headers/{name}"} for name in _LIMITED}

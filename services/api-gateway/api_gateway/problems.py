@@ -36,6 +36,8 @@ FORBIDDEN = Kind(403, "forbidden", "This key may not do that")
 NOT_FOUND = Kind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This path does not answer that method")
 BODY_TOO_SLOW = Kind(408, "body-too-slow", "The body did not arrive in time")
+CONFLICT = Kind(409, "conflict", "It does not go with what is there")
+PRECONDITION_FAILED = Kind(412, "precondition-failed", "It has changed in the meantime")
 TOO_LARGE = Kind(413, "too-large", "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is of a type that is not taken here")
 MISDIRECTED = Kind(421, "misdirected", "This gateway does not go by that name")
@@ -54,6 +56,8 @@ CATALOGUE = {
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
         BODY_TOO_SLOW,
+        CONFLICT,
+        PRECONDITION_FAILED,
         TOO_LARGE,
         UNSUPPORTED_MEDIA_TYPE,
         MISDIRECTED,
@@ -67,6 +71,7 @@ CATALOGUE = {
 
 MALFORMED = Kind(400, "malformed-http", "The request is not HTTP/1.1")
 FOREIGN_ORIGIN = Kind(403, "foreign-origin", "Pages from there may not write here")
+LIMIT_REACHED = Kind(409, "limit-reached", "There are as many as there may be")
 HEAD_TOO_SLOW = Kind(408, "head-too-slow", "The headers did not arrive in time")
 TOO_MANY_CONNECTIONS = Kind(503, "too-many-connections", "The gateway has no connection left")
 """Those that share a status with one of the catalogue."""

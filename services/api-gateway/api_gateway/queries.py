@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time
 from math import isfinite
 from typing import Annotated, Any, ClassVar, TypeVar
+from uuid import UUID
 
 from fastapi import Request
 from pydantic import (
@@ -35,6 +36,7 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _LONG_TIMEFRAMES = ("1Min", "5Min", "15Min", "30Min", "1Hour", "4Hour", "1Day", "1Week")
 _SYMBOL = r"[A-Za-z0-9.^/\-]{1,20}"
 SYMBOL_PATTERN = f"^{_SYMBOL}$"
+ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _NUMBER = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -87,6 +89,12 @@ def _day(text: Any) -> date:
     except ValueError:
         pass
     raise PydanticCustomError("day", "must be a date such as 2014-05-16")
+
+
+def _id(text: Any) -> UUID:
+    if re.fullmatch(ID, text):
+        return UUID(text)
+    raise PydanticCustomError("id", "must be a UUID such as 4b3a1e0c-6d0f-4b52-9f0e-0a7d5f3c2b1e")
 
 
 def _sector(text: str) -> str:
@@ -219,6 +227,7 @@ WHOLE, NUMBER = BeforeValidator(_whole), BeforeValidator(number)
 Whole = Annotated[int, WHOLE]
 Number = Annotated[float, NUMBER]
 Truth = Annotated[bool, BeforeValidator(_truth), WithJsonSchema({"type": "boolean"})]
+Id = Annotated[UUID, BeforeValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 _SECTOR = "|".join(sectors.SECTORS)
 Sectors = Annotated[

@@ -12,6 +12,9 @@ NEW_YORK = ZoneInfo("America/New_York")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EVER = date(1, 1, 2)
 
+NOBODY = ("",)
+"""Symbols that let nothing through: no symbol is empty, and an empty tuple asks for none."""
+
 Origin = Literal["external", "paper"]
 Grouping = Literal["type", "sector"]
 Plan = Literal["headlines", "days", "trades"]

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
 from api_gateway import figures, openapi, problems, queries, responses
-from api_gateway.analyses import Asked, Table, position
+from api_gateway.analyses import Asked, Table, position, settled
 from api_gateway.backends import Backends
 from api_gateway.before import Given, Giver, Raw, Said, Wordings
 from api_gateway.dependencies import Servers
@@ -29,7 +29,7 @@ MOST_PER_PAGE = 100
 MOST_LOOKBACK = 3_650
 _ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _WHICH = f"^([A-Za-z0-9_]{{1,40}}|{_ID})$"
-_WAITS = {"universe": "it waits for universes", "watchlist_id": "it waits for watchlists"}
+_WAITS = {"universe": "it waits for universes"}
 _PHASE = ("A", "B", "C", "D", "E")
 
 Q = TypeVar("Q", bound="TradesOf")
@@ -58,6 +58,9 @@ class TradesOf(queries.Query):
     timeframe: queries.Timeframe | None = None
     symbols: queries.Symbols | None = None
     sectors: queries.Sectors | None = Field(None, description="As they are now.")
+    watchlist_id: queries.Id | None = Field(
+        None, description="One of your watchlists: of its symbols alone, and of `symbols`, too, where given."
+    )
     format: responses.Form | None = Field(None, description="Goes before the `Accept` header.")
 
     @field_validator("phase")
@@ -146,13 +149,13 @@ def _asked(kind: Kind, asked: TradesOf, accept: str, pattern_type: str | None = 
     bound = None
     if isinstance(asked, TradesOfTypeQuery):
         question = replace(question, status=asked.status, sort=asked.sort, page=Page(0))
-        bound = question.words
+        bound = question.words if asked.watchlist_id is None else f"{question.words}:{asked.watchlist_id}"
         page = asked.shown()
         if asked.page_token is not None:
             page = replace(page, after=position(bound, asked.page_token))
         question = replace(question, page=page)
     form = asked.format or responses.liked(accept)
-    return Asked(question, question.words, form, kind.table, bound)
+    return Asked(question, question.words, form, kind.table, bound, asked.watchlist_id)
 
 
 def _reading(kind: Kind, *, of_path: bool = False) -> "Wordings[Asked | None]":
@@ -174,7 +177,9 @@ def givers(prefix: str) -> dict[str, tuple[str, Giver]]:
     def giver(wordings: "Wordings[Asked | None]") -> Giver:
         async def give(servers: Backends, scope: Scope, said: Said) -> Given | None:
             asked = wordings.of(scope, said)
-            return None if asked is None else await servers.analyses.ready(servers, scope, said, asked)
+            if asked is None:
+                return None
+            return await servers.analyses.ready(servers, scope, said, await settled(servers, scope, asked))
 
         return give
 
@@ -193,19 +198,19 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
     paths: tuple[tuple[str, Any, str, Any, type[queries.Query], openapi.Responses], ...] = (
         (
             "pattern-performance", get_pattern_performance, "What trades on each pattern type have earned",
-            figures.PerformanceAnswer, AnyTypeQuery, openapi.tabled(),
+            figures.PerformanceAnswer, AnyTypeQuery, openapi.tabled(404),
         ),
         (
             "sector-breakdown", get_sector_breakdown, "The same by sector, with leaders and strength",
-            figures.SectorsAnswer, AnyTypeQuery, openapi.tabled(),
+            figures.SectorsAnswer, AnyTypeQuery, openapi.tabled(404),
         ),
         (
             "trend/{pattern_type}", get_trend, "Win rate and R of one pattern type, day by day",
-            figures.TrendAnswer, TradesOf, openapi.tabled(),
+            figures.TrendAnswer, TradesOf, openapi.tabled(404),
         ),
         (
             "trades", get_trades, "Trades one by one",
-            figures.TradesAnswer, TradesQuery, openapi.listed(),
+            figures.TradesAnswer, TradesQuery, openapi.listed(404),
         ),
         (
             "trades/{which}", get_trade, "Trades of one pattern type, or one trade by its id",
@@ -213,7 +218,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         ),
         (
             "vsa", get_vsa_metrics, "Volume-spread events by kind, and those on patterns by type",
-            figures.VsaMetricsAnswer, AnyTypeQuery, openapi.tabled(),
+            figures.VsaMetricsAnswer, AnyTypeQuery, openapi.tabled(404),
         ),
         (
             "preliminary-events/{pattern_id}", get_preliminary, "What was read in the tape before a pattern",
@@ -353,6 +358,7 @@ async def _answer(
     request: Request, servers: Backends, kind: Kind, asked: TradesOf, pattern_type: str | None = None
 ) -> Response:
     put = _asked(kind, asked, request.headers.get("accept", ""), pattern_type)
+    put = await settled(servers, request.scope, put)
     return Raw(await servers.analyses.give(servers, request.scope, Said.of(request.scope["headers"]), put))
 
 

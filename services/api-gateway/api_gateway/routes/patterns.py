@@ -1,7 +1,7 @@
 """Patterns: what is setting up right now, one of them in full, and patterns in."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl
@@ -19,12 +19,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
-from api_gateway import cursors, ingest, openapi, problems, queries, responses, scan
+from api_gateway import bodies, callers, cursors, ingest, openapi, problems, queries, responses, scan
 from api_gateway.answers import IngestAnswer, PatternAnswer, PatternStatsAnswer, ScanAnswer
 from api_gateway.backends import Backends
 from api_gateway.before import Raw, Said
 from api_gateway.dependencies import Servers
 from api_gateway.paths import not_found
+from api_gateway.universes import UniverseKey
 from rollotape import patterns
 from rollotape.cache.items import preliminary
 from rollotape.domain.scan import SORTS, Filters
@@ -37,9 +38,6 @@ MOST = 1_000
 PER_PAGE, MOST_PER_PAGE = 30, 100
 
 _WAITS = {
-    "universe": "it waits for universes",
-    "watchlist_id": "it waits for watchlists",
-    "scan_id": "it waits for saved scans",
 }
 _POSITION: TypeAdapter[scan.Position] = TypeAdapter(tuple[float | int | str | None, str])
 _PLAIN = (
@@ -87,6 +85,15 @@ class ScanQuery(queries.Query):
     test_confirmed: queries.Truth | None = None
     side: queries.choices("accumulation", "distribution") | None = None  # type: ignore[valid-type]  # made of data
     detected_since: queries.Start | None = Field(None, description="Included.")
+    universe: UniverseKey | None = Field(
+        None, description="A key of `/api/users/universe`: of its symbols alone, and of `symbols`, too."
+    )
+    watchlist_id: queries.Id | None = Field(
+        None, description="One of your watchlists: of its symbols alone, and of `symbols`, too, where given."
+    )
+    scan_id: queries.Id | None = Field(
+        None, description="One of your saved scans; parameters beside it take the place of its own."
+    )
     sort_by: Literal["confidence", "detected_at", "symbol", "rs", "volume"] = "confidence"
     sort_order: Literal["asc", "desc"] = Field("desc", description="Unknown values come last either way.")
     page: Annotated[int, Field(ge=1, le=1_000_000), queries.WHOLE] | None = Field(
@@ -120,7 +127,15 @@ class ScanQuery(queries.Query):
         first = 0 if self.by_token else ((self.page or 1) - 1) * count
         descending = self.sort_order == "desc"
         return scan.Question(
-            self._filters(), self.sort_by, descending, self.display, form, first, count, self.by_token
+            self._filters(),
+            self.sort_by,
+            descending,
+            self.display,
+            form,
+            first,
+            count,
+            self.by_token,
+            universe=self.universe,
         )
 
     def _filters(self) -> Filters:
@@ -163,7 +178,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         tags=[tag],
         summary="What is setting up right now",
         response_model=ScanAnswer,
-        responses=openapi.listed(),
+        responses=openapi.listed(404),
         openapi_extra={"parameters": queries.parameters(ScanQuery)},
     )
     app.add_api_route(
@@ -206,31 +221,79 @@ async def get_scan(
 ) -> Response:
     """Active patterns, from memory. A value that is unknown fails a filter on it.
 
+    `watchlist_id` and `scan_id` are among your own alone; a change of them is heeded within a second.
     Strength is our own of now where we have it, else what the sender said; beside it our own of the
     detection. `ETag` names the content of the read model and the question. Without a sound read model: 503,
     never a list that is too short.
     """
-    said, wording = Said.of(request.scope["headers"]), _wording(asked, request.headers.get("accept", ""))
+    said = Said.of(request.scope["headers"])
+    given = tuple(request.query_params.multi_items())
+    wording = await settled(servers, request.scope, _read(asked, given, request.headers.get("accept", "")))
     return Raw(await servers.scans.give(servers, request.scope, said, wording))
 
 
-def read_scan(scope: Scope, said: Said) -> scan.Wording:
+@dataclass(frozen=True, slots=True)
+class OfSomebody:
+    """A scan that asks for what its caller keeps: what it means depends on who asks, and when."""
+
+    asked: ScanQuery
+    given: tuple[tuple[str, str], ...]
+    accept: str
+
+
+def read_scan(scope: Scope, said: Said) -> scan.Wording | OfSomebody:
     """What a request for a scan asks.
 
     Raises:
         Problem: 400 or 422, it asks nothing that can be answered.
     """
     given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return _wording(queries.parse(ScanQuery, given), said.accept.decode("latin-1"))
+    return _read(queries.parse(ScanQuery, given), tuple(given), said.accept.decode("latin-1"))
 
 
-def _wording(asked: ScanQuery, accept: str) -> scan.Wording:
+def _read(asked: ScanQuery, given: tuple[tuple[str, str], ...], accept: str) -> scan.Wording | OfSomebody:
+    if asked.scan_id is not None or asked.watchlist_id is not None:
+        return OfSomebody(asked, given, accept)
+    return _wording(asked, accept)
+
+
+async def settled(servers: Backends, scope: Scope, put: scan.Wording | OfSomebody) -> scan.Wording:
+    """What is asked, with the watchlist and the saved scan of the caller put in.
+
+    Raises:
+        Problem: 404, the caller has no such one; 422, a saved scan does not go with what is beside it.
+    """
+    if isinstance(put, scan.Wording):
+        return put
+    asked, owner = put.asked, callers.of(scope).owner
+    if asked.scan_id is not None:
+        asked = _beside(await servers.lists.filters(owner, asked.scan_id), put.given)
+    if asked.watchlist_id is None:
+        return _wording(asked, put.accept)
+    return _wording(asked, put.accept, await servers.lists.symbols(owner, asked.watchlist_id))
+
+
+def _beside(saved: bodies.Pairs, given: bodies.Pairs) -> ScanQuery:
+    """A saved scan, with what is given taking the place of its own."""
+    names = {"timeframes" if name == "timeframe" else name for name, _ in given}
+    kept = [(name, value) for name, value in saved if name not in names]
+    return queries.parse(ScanQuery, [*kept, *((n, v) for n, v in given if n != "scan_id")])
+
+
+def _wording(asked: ScanQuery, accept: str, watched: Collection[str] | None = None) -> scan.Wording:
+    """Page tokens are bound to the id of a watchlist, whose symbols may change from page to page."""
     question = asked.question(asked.format or responses.liked(accept))
-    if not question.by_token:
-        return scan.Wording(question, None)
-    bound = ["scan", replace(question, form="json", count=0, display=False)]
-    if asked.page_token:
-        question = replace(question, after=_unsealed(bound, asked.page_token, question))
+    bound: list[Any] | None = None
+    if question.by_token:
+        bound = ["scan", replace(question, form="json", count=0, display=False)]
+        if asked.watchlist_id is not None:
+            bound.append(asked.watchlist_id)
+        if asked.page_token:
+            question = replace(question, after=_unsealed(bound, asked.page_token, question))
+    if watched is not None:
+        wanted = question.filters.symbols
+        symbols = [symbol for symbol in watched if wanted is None or symbol in wanted]
+        question = replace(question, filters=replace(question.filters, symbols=symbols))
     return scan.Wording(question, bound)
 
 

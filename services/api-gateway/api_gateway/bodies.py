@@ -1,0 +1,152 @@
+"""What users send and keep: the shapes of watchlists and saved scans."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import WithJsonSchema as Said
+
+from api_gateway import queries
+from api_gateway.problems import FieldError, Problem, invalid
+from rollotape.domain.bars import TIMEFRAMES
+from rollotape.domain.sectors import SECTORS
+
+MOST_SYMBOLS = 1_000
+LONGEST_NAME = 80
+_CONTROLS = r"\x00-\x1f\x7f-\x9f"
+NAME_PATTERN = f"^[^ {_CONTROLS}]([^{_CONTROLS}]*[^ {_CONTROLS}])?$"
+
+Pairs = Sequence[tuple[str, str]]
+"""Parameters of a query."""
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN),
+    Field(description="Without control characters; no blank at its ends. No two of an owner have the same."),
+]
+Type = Annotated[str, StringConstraints(pattern=queries.TYPE_PATTERN)]
+Symbol = Annotated[
+    str, AfterValidator(queries.symbol), Said({"type": "string", "pattern": queries.SYMBOL_PATTERN})
+]
+
+
+def _absent(**said: Any) -> Any:
+    """Of a field that may be left out; null is no way to do so."""
+    return Field(default_factory=lambda: None, **said)
+
+
+def _words(*names: str) -> Any:
+    """A list of words; in which case they are is for the reader of queries."""
+    return Annotated[list[str], Said({"type": "array", "minItems": 1, "items": {"enum": list(names)}})]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class WatchlistBody(Body):
+    """A watchlist as a whole."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Chips", "symbols": ["NVDA", "AMD"]}]})
+
+    name: Name
+    symbols: list[Symbol] = Field(
+        max_length=MOST_SYMBOLS, description="In either case; each is kept once, in this order."
+    )
+
+
+class ScanFilters(Body):
+    """Parameters of `/api/patterns/scan`; what is left out asks for what it asks for there."""
+
+    pattern_types: list[Type] = _absent(min_length=1, description="In either case.")
+    symbols: list[Symbol] = _absent(min_length=1, max_length=MOST_SYMBOLS)
+    sectors: _words(*SECTORS) = _absent()  # type: ignore[valid-type]  # made of data
+    timeframes: _words(*TIMEFRAMES) = _absent()  # type: ignore[valid-type]  # made of data
+    phase: _words("A", "B", "C", "D", "E") = _absent()  # type: ignore[valid-type]  # made of data
+    side: _words("accumulation", "distribution") = _absent()  # type: ignore[valid-type]  # made of data
+    confidence_min: float = _absent(ge=0, le=1, allow_inf_nan=False)
+    rs_min: float = _absent(allow_inf_nan=False)
+    rs_excess_min: float = _absent(allow_inf_nan=False)
+    vol_min: float = _absent(ge=0, allow_inf_nan=False)
+    rsi_range: list[Annotated[float, Field(ge=0, le=100)]] = _absent(
+        min_length=2, max_length=2, description="The smaller one first."
+    )
+    test_confirmed: bool = _absent()
+    watchlist_id: Annotated[str, Said({"type": "string", "format": "uuid"})] = _absent(
+        description="One of your own; it cannot be deleted while a saved scan needs it."
+    )
+    sort_by: Literal["confidence", "detected_at", "symbol", "rs", "volume"] = _absent()
+    sort_order: Literal["asc", "desc"] = _absent()
+
+
+class SavedScanBody(Body):
+    """A saved scan as a whole."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Springs", "filters": {"pattern_types": ["SPRING"], "confidence_min": 0.7}}]
+        }
+    )
+
+    name: Name
+    filters: ScanFilters
+
+
+def pairs(filters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Filters as the parameters of a query."""
+    found: list[tuple[str, str]] = []
+    for name, value in filters.items():
+        if name == "rsi_range":
+            found.append((name, ",".join(map(_text, value))))
+        elif isinstance(value, list):
+            found += [(name, _text(one)) for one in value]
+        else:
+            found.append((name, _text(value)))
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, bool) else repr(float(value))
+
+
+def settled(filters: ScanFilters, model: type[queries.Query]) -> dict[str, Any]:
+    """Filters as they are stored, judged as `model` judges the same in a query.
+
+    Raises:
+        Problem: 422, they ask for what a scan cannot be asked for.
+    """
+    given = filters.model_dump(exclude_unset=True)
+    if faults := [_comma(name) for name, value in given.items() if name != "rsi_range" and _has_comma(value)]:
+        raise invalid(faults)
+    try:
+        asked = queries.parse(model, pairs(given))
+    except Problem as problem:
+        errors = [FieldError("body", f"filters.{e.field}", e.reason) for e in problem.errors]
+        raise invalid(errors) from None
+    said: dict[str, Any] = orjson.loads(orjson.dumps(asked.model_dump(exclude_unset=True)))
+    return said
+
+
+def _has_comma(value: Any) -> bool:
+    """A query would take it for several."""
+    return any("," in one for one in value if isinstance(one, str)) if isinstance(value, list) else False
+
+
+def _comma(name: str) -> FieldError:
+    return FieldError("body", f"filters.{name}", "must be a list of words without a comma")
+
+
+def once(symbols: list[str]) -> list[str]:
+    """Each once, in their order."""
+    return list(dict.fromkeys(symbols))
+
+
+def watchlist_of(filters: Mapping[str, Any]) -> UUID | None:
+    """The one that filters name."""
+    found = filters.get("watchlist_id")
+    return None if found is None else UUID(found)
