@@ -110,7 +110,7 @@ class Shared:
 class Client:
     """One connection: what it wants, and how far it was told."""
 
-    __slots__ = ("__weakref__", "live", "next", "quiet_since", "seen", "shared", "skip", "wire")
+    __slots__ = ("live", "next", "quiet_since", "resumed", "seen", "shared", "skip", "wire")
 
     def __init__(self, wire: Wire, shared: Shared) -> None:
         self.wire, self.shared = wire, shared
@@ -120,6 +120,8 @@ class Client:
         """Number of the batch that comes next."""
         self.skip: tuple[int, int] | None = None
         """Facts up to this place it has been told by itself."""
+        self.resumed: str | None = None
+        """While that is being done, how far it has come."""
         self.seen = 0
         """Values that changed later are news."""
         self.quiet_since = 0.0
@@ -181,13 +183,14 @@ class Hub:
         client.quiet_since = asyncio.get_running_loop().time()
         self._clients[client] = None
         wire.on_drain = lambda: self._drained(client)
+        wire.on_silence = lambda: self._cut_off(client, self.place(client))
         WS_CLIENTS.set(len(self._clients))
         return client
 
     async def leave(self, client: Client) -> None:
         """Forget it; with the last one, stop listening."""
         self._clients.pop(client, None)
-        client.wire.on_drain = None
+        client.wire.on_drain = client.wire.on_silence = None
         self._release(client.shared)
         WS_CLIENTS.set(len(self._clients))
         if not self._clients:
@@ -216,6 +219,8 @@ class Hub:
     def place(self, client: Client) -> str:
         """Up to where a client has been told everything."""
         at = client.next - self._first
+        if client.resumed is not None:
+            return self._named(client.resumed)
         if not client.live or at >= len(self._ring):
             return self._named(self._end)
         return self._named(self._ring[at - 1].last if at > 0 else self._start)
@@ -231,6 +236,7 @@ class Hub:
         client.live = False
         position = after
         while client.wire.is_open:
+            client.resumed = position
             read = await self._page(client, position)
             if read is None:
                 return
@@ -249,6 +255,7 @@ class Hub:
                 await asyncio.sleep(EVERY_S)  # the tail is about to see that its Redis lost something
             if not read.more and order(self._start) <= order(position):
                 client.next, client.skip, client.live = self._first, order(position), True
+                client.resumed = None
                 self._news.set()
                 return
 
@@ -342,13 +349,16 @@ class Hub:
             if client.next == self._first and self._framed(batch, client) is None:
                 client.next += 1
             if client.next == self._first:
-                self.end(client.wire, 407, "slow client: resume from id", id=self._named(self._start))
-                client.live = False
+                self._cut_off(client, self._named(self._start))
         self._ring.popleft()
         self._first += 1
         self._start = batch.last
         self._facts -= len(batch.news)
         self._bytes -= batch.bytes
+
+    def _cut_off(self, client: Client, place: str) -> None:
+        client.live = False
+        self.end(client.wire, 407, "slow client: resume from id", id=place)
 
     def _clear(self, position: str) -> None:
         self._first += len(self._ring)

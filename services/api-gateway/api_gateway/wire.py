@@ -15,7 +15,9 @@ LARGEST_MESSAGE = 64 * 1_024
 """Of what a client may send; longer ones close the connection with 1009."""
 PING_EVERY_S = 20.0
 PONG_WITHIN_S = 40.0
-LAST_WORDS_S = 5.0
+LAST_WORDS_S = 30.0
+"""A slow client gets this long to read what it is told last: an error, with the id to resume from."""
+_STOP_S = 2.0
 _KERNEL_BYTES = 256 * 1_024
 """What the kernel may hold for one client: asked for, because by itself it grows to megabytes."""
 
@@ -29,6 +31,8 @@ class Wire(WebSocketsSansIOProtocol):
 
     on_drain: Callable[[], None] | None = None
     """Called when the buffer has become empty."""
+    on_silence: Callable[[], None] | None = None
+    """Called when a ping was not answered."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -90,12 +94,16 @@ class Wire(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """The same when the gateway stops."""
         super().shutdown()
-        self.loop.call_later(LAST_WORDS_S, self.transport.abort)
+        self.loop.call_later(_STOP_S, self.transport.abort)
 
     def keepalive_timeout(self) -> None:
-        """uvicorn's waits until everything was sent, which to one who does not read is never."""
+        """No pong: whoever it is does not read. uvicorn's waits until everything was sent, which is never."""
+        if self.on_silence and self.is_open:
+            self.pong_timer = None
+            self.on_silence()
+            return
         super().keepalive_timeout()
-        self.loop.call_later(LAST_WORDS_S, self.transport.abort)
+        self.loop.call_later(_STOP_S, self.transport.abort)
 
 
 def frame(text: bytes) -> bytes:
