@@ -123,7 +123,7 @@ async def test_every_filter_and_order_of_a_scan(client: httpx.AsyncClient, setti
 
 
 REFUSED = {
-    "universe=sp500": "universe",
+    "universe=nothing": "universe",
     "watchlist_id=1": "watchlist_id",
     "scan_id=1": "scan_id",
     "rsi_range=70,30": "rsi_range",

@@ -97,9 +97,11 @@ class Scans:
         """The answer to a question.
 
         Raises:
-            Problem: 503, there is no sound read model.
+            Problem: 422, there is no such universe; 503, there is no sound read model.
         """
         began = time.perf_counter()
+        if wording.question.universe is not None:
+            wording = wording.within(await servers.universes.members(wording.question.universe))
         snapshot, now = await servers.snapshot(), scan.now_us()
         key = scan.key_of(self._moments.name(snapshot, now), wording)
         etag = f'W/"{key.hex()}"'

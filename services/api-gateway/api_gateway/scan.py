@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +13,7 @@ from api_gateway import cursors, packing, responses
 from rollotape.cache.reader import Snapshot
 from rollotape.domain.scan import Filters, Indices, Table, Words
 from rollotape.facts import instant
+from rollotape.postgres.universes import Universe
 
 COLUMNS = (
     "id", "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct",
@@ -45,18 +46,31 @@ class Question:
     by_token: bool
     """Whether the answer leads on by a token, or by the number of the page."""
     after: Position | None = None
+    universe: str | None = None
+    """Of the symbols of this one alone: `Wording.within` puts them in."""
 
 
 class Wording:
     """A question as it was asked, with what can be known of its answer whatever the patterns are."""
 
-    __slots__ = ("bound", "question", "said")
+    __slots__ = ("_within", "bound", "question", "said")
 
-    def __init__(self, question: Question, bound: Any) -> None:
+    def __init__(self, question: Question, bound: Any, version: str = "") -> None:
         self.question = question
         self.bound = bound
         """What page tokens are bound to."""
-        self.said = orjson.dumps(question)
+        self.said = orjson.dumps(question) if not version else version.encode()
+        self._within: tuple[str, Wording] | None = None
+
+    def within(self, universe: Universe) -> "Wording":
+        """The same of the members that the universe has now; page tokens outlive a change of them."""
+        if self._within is None or self._within[0] != universe.version:
+            given = self.question.filters.symbols
+            symbols = [s for s in universe.symbols if given is None or s in given]
+            question = replace(self.question, filters=replace(self.question.filters, symbols=symbols))
+            version = f"{universe.version} {self.said.decode()}"
+            self._within = universe.version, Wording(question, self.bound, version)
+        return self._within[1]
 
 
 @dataclass(slots=True)

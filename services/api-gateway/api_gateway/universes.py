@@ -1,16 +1,19 @@
 """Universes with their members in memory: read again every few seconds while somebody asks for them."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import structlog
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from api_gateway import problems
 from api_gateway.problems import FieldError
 from rollotape.errors import Unavailable
-from rollotape.postgres.universes import Universe
+from rollotape.postgres.universes import KEY, Universe
 
 FRESH_S = 2.0
 OLD_S = 60.0
@@ -18,6 +21,20 @@ OLD_S = 60.0
 PATIENCE_S = 2.0
 
 log = structlog.get_logger()
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(KEY, text.lower()):
+        raise PydanticCustomError("universe", "must be a key of /api/users/universe, such as sp500")
+    return text.lower()
+
+
+UniverseKey = Annotated[
+    str,
+    AfterValidator(_key),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_:-]{0,79}$"}),
+]
+assert KEY == r"[a-z0-9][a-z0-9_:-]{0,79}"
 
 
 class Held(NamedTuple):

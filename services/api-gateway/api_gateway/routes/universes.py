@@ -4,26 +4,21 @@ from bisect import bisect_right
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Request, Response
-from pydantic import AfterValidator, Field, TypeAdapter, WithJsonSchema
+from pydantic import Field, TypeAdapter
 
 from api_gateway import cursors, openapi, queries, reports, responses
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.paths import not_found
 from api_gateway.problems import short
-from rollotape.postgres.universes import KEY, Universe
+from api_gateway.universes import UniverseKey
+from rollotape.postgres.universes import Universe
 
 MOST = 1_000
 _HEAD = ("key", "description", "category", "count", "changed_at")
 _POSITION: TypeAdapter[str] = TypeAdapter(str)
 
-KeyPath = Annotated[
-    str,
-    Path(description="In either case."),
-    AfterValidator(str.lower),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_:-]{0,79}$"}),
-]
-assert KEY == r"[a-z0-9][a-z0-9_:-]{0,79}"
+KeyPath = Annotated[UniverseKey, Path(description="In either case.")]
 
 
 class UniversesQuery(queries.Query):
