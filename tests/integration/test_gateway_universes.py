@@ -14,6 +14,7 @@ from api_gateway.universes import FRESH_S, OLD_S, Universes
 from rollotape.errors import Unavailable
 from rollotape.postgres.universes import Universe
 from rollotape.settings import Settings
+from support.closed_trades import Trade, insert_trades, roll_up
 from support.databases import execute
 from support.gateway import Setup, build_model, insert_patterns
 
@@ -173,3 +174,57 @@ async def test_while_postgresql_is_away_members_stay_as_they_were() -> None:
     await universes.all()
     await _settle()
     assert not (await universes.all()).stale
+
+
+# ---- analytics
+
+
+async def test_analytics_of_a_universe_are_of_the_trades_of_its_members(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    trades = [Trade(1, 1.0), Trade(2, 2.0, symbol="XOM"), Trade(3, -1.0, symbol="ZZZ"), Trade(4, None)]
+    await insert_trades(settings.database_url, trades)
+    await roll_up(settings)
+    _have(settings, "AAPL", "ZZZ")
+
+    async def count(query: str, at: str = "pattern-performance") -> int:
+        answer = await client.get(f"/api/analytics/{at}?days=all&{query}")
+        assert answer.status_code == 200, answer.text
+        said = answer.json()
+        return int(said["pagination"]["total"] if at == "trades" else said["total"]["trade_count"])
+
+    wanted = {
+        "universe=sp500": 2,
+        "universe=SP500&symbols=XOM,ZZZ": 1,
+        "universe=sp500&symbols=XOM": 0,
+        "universe=sector:energy": 1,
+        "universe=sector:energy&sectors=Financials": 0,
+        "universe=sector:utilities": 0,
+        "universe=leaders": 0,
+        "symbols=AAPL,XOM,ZZZ": 3,
+    }
+    for at in ("pattern-performance", "sector-breakdown", "trades"):
+        assert {query: await count(query, at) for query in wanted} == wanted, at
+
+
+async def test_trades_of_a_universe_are_read_page_by_page(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    await insert_trades(settings.database_url, [Trade(n, 1.0, days_ago=n) for n in range(1, 6)])
+    await roll_up(settings)
+    _have(settings, "AAPL")
+    at, seen = "/api/analytics/trades?days=all&universe=sp500&limit=2", []
+    said = (await client.get(at)).json()
+    while True:
+        seen += [trade["id"] for trade in said["trades"]]
+        token = said["pagination"]["next_page_token"]
+        if token is None:
+            break
+        said = (await client.get(f"{at}&page_token={token}")).json()
+    assert seen == [str(Trade(n, 1.0).id) for n in range(1, 6)]
+    other = await client.get(f"{at.replace('sp500', 'leaders')}&page_token={(await _token(client, at))}")
+    assert other.status_code == 400
+
+
+async def _token(client: httpx.AsyncClient, at: str) -> str:
+    return str((await client.get(at)).json()["pagination"]["next_page_token"])

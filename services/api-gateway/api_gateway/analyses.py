@@ -1,6 +1,6 @@
 """Answers about trades as they go out: their bytes, by what was asked and of which moment they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -21,7 +21,7 @@ from rollotape.cache.answers import HITS, Answer
 from rollotape.errors import Unavailable
 from rollotape.postgres.generations import Moment
 from rollotape.postgres.pages import Position
-from rollotape.postgres.questions import NOBODY
+from rollotape.postgres.questions import NOBODY, Filters
 
 if TYPE_CHECKING:  # it has an `Analyses`
     from api_gateway.backends import Backends
@@ -50,21 +50,38 @@ class Asked:
     """What page tokens are bound to."""
     watchlist_id: UUID | None = None
     """Of the caller: its symbols are put in by `settled`."""
+    universe: str | None = None
+    """Likewise."""
 
 
 async def settled(servers: "Backends", scope: Scope, asked: Asked) -> Asked:
-    """The question of the caller's watchlist, where it names one.
+    """The question of the caller's watchlist and of a universe, where it names them.
 
     Raises:
-        Problem: 404, the caller has no such one; 503, nobody can tell now.
+        Problem: 404, the caller has no such watchlist; 422, there is no such universe; 503, nobody can tell
+            now.
     """
-    if asked.watchlist_id is None:
+    if asked.watchlist_id is None and asked.universe is None:
         return asked
-    watched = await servers.lists.symbols(callers.of(scope).owner, asked.watchlist_id)
     filters = asked.question.filters
-    both = tuple(symbol for symbol in watched if not filters.symbols or symbol in filters.symbols)
-    question = replace(asked.question, filters=replace(filters, symbols=both or NOBODY))
+    if asked.watchlist_id is not None:
+        watched = await servers.lists.symbols(callers.of(scope).owner, asked.watchlist_id)
+        filters = _within(filters, watched)
+    if asked.universe is not None:
+        universe = await servers.universes.members(asked.universe)
+        if universe.category == "sector" and not filters.sectors:  # rollups know these without their symbols
+            filters = replace(filters, sectors=(universe.description,))
+        else:
+            filters = _within(filters, universe.symbols)
+    question = replace(asked.question, filters=filters)
     return replace(asked, question=question, words=question.words)
+
+
+def _within(filters: Filters, symbols: Iterable[str]) -> Filters:
+    """Of these symbols alone, and of those that were asked for already."""
+    given = set(filters.symbols)
+    both = tuple(symbol for symbol in symbols if not given or symbol in given)
+    return replace(filters, symbols=both or NOBODY)
 
 
 class Analyses:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from api_gateway.backends import Backends
 from api_gateway.before import Given, Giver, Raw, Said, Wordings
 from api_gateway.dependencies import Servers
 from api_gateway.paths import not_found
+from api_gateway.universes import UniverseKey
 from rollotape import analytics
 from rollotape.analytics import DEFAULT_DAYS, DEFAULT_PER_PAGE, Name, Question
 from rollotape.postgres import analytics as stored
@@ -29,7 +30,6 @@ MOST_PER_PAGE = 100
 MOST_LOOKBACK = 3_650
 _ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _WHICH = f"^([A-Za-z0-9_]{{1,40}}|{_ID})$"
-_WAITS = {"universe": "it waits for universes"}
 _PHASE = ("A", "B", "C", "D", "E")
 
 Q = TypeVar("Q", bound="TradesOf")
@@ -40,7 +40,6 @@ class TradesOf(queries.Query):
     """What chooses trades, whatever is asked about them."""
 
     LISTS = frozenset({"pattern_types", "symbols", "sectors"})
-    NOT_YET: ClassVar = _WAITS
 
     days: queries.Days = Field(
         DEFAULT_DAYS,
@@ -58,6 +57,9 @@ class TradesOf(queries.Query):
     timeframe: queries.Timeframe | None = None
     symbols: queries.Symbols | None = None
     sectors: queries.Sectors | None = Field(None, description="As they are now.")
+    universe: UniverseKey | None = Field(
+        None, description="A key of `/api/users/universe`: of its symbols alone, and of `symbols`, too."
+    )
     watchlist_id: queries.Id | None = Field(
         None, description="One of your watchlists: of its symbols alone, and of `symbols`, too, where given."
     )
@@ -149,13 +151,14 @@ def _asked(kind: Kind, asked: TradesOf, accept: str, pattern_type: str | None = 
     bound = None
     if isinstance(asked, TradesOfTypeQuery):
         question = replace(question, status=asked.status, sort=asked.sort, page=Page(0))
-        bound = question.words if asked.watchlist_id is None else f"{question.words}:{asked.watchlist_id}"
+        among = [str(name) for name in (asked.watchlist_id, asked.universe) if name is not None]
+        bound = ":".join((question.words, *among))
         page = asked.shown()
         if asked.page_token is not None:
             page = replace(page, after=position(bound, asked.page_token))
         question = replace(question, page=page)
     form = asked.format or responses.liked(accept)
-    return Asked(question, question.words, form, kind.table, bound, asked.watchlist_id)
+    return Asked(question, question.words, form, kind.table, bound, asked.watchlist_id, asked.universe)
 
 
 def _reading(kind: Kind, *, of_path: bool = False) -> "Wordings[Asked | None]":

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -37,8 +37,6 @@ SCAN = "/patterns/scan"
 MOST = 1_000
 PER_PAGE, MOST_PER_PAGE = 30, 100
 
-_WAITS = {
-}
 _POSITION: TypeAdapter[scan.Position] = TypeAdapter(tuple[float | int | str | None, str])
 _PLAIN = (
     "symbol", "pattern_type", "timeframe", "side", "phase", "confidence", "price", "change_pct", "rs_ratio",
@@ -69,7 +67,6 @@ Range = Annotated[
 
 class ScanQuery(queries.Query):
     LISTS = frozenset({"pattern_types", "symbols", "sectors", "timeframe", "timeframes", "phase", "side"})
-    NOT_YET: ClassVar = _WAITS
 
     pattern_types: queries.Types | None = Field(None, description="In either case, such as SPRING,BULL_FLAG.")
     symbols: queries.Symbols | None = None
