@@ -328,30 +328,25 @@ async def test_a_crash_between_row_and_answer_makes_neither_two_nor_none(
     """The connection is cut where a process would have died; the client sends the same again."""
     sent: Any = {"json": {"name": "One", "symbols": ["AAPL"]}, "headers": {"Idempotency-Key": "k"}}
 
+    await users.ask("GET", WATCHLISTS, 200)  # the key is known from here on
+    store, run = idempotency.store, users.servers.postgres.run
+
+    async def cut(connection: Any, *given: Any) -> None:
+        await store(connection, *given)
+        connection.terminate()
+        raise asyncpg.ConnectionDoesNotExistError("cut")
+
+    async def lost(work: Any) -> Any:
+        await run(work)
+        raise _Lost
+
     with monkeypatch.context() as patch:
         if where == "before the commit":
-            store = idempotency.store
-
-            async def cut(connection: Any, *given: Any) -> None:
-                await store(connection, *given)
-                connection.terminate()
-                raise asyncpg.ConnectionDoesNotExistError("cut")
-
             patch.setattr(idempotency, "store", cut)
         else:
-            run = users.servers.postgres.run
-
-            async def lost(work: Any) -> Any:
-                await run(work)
-                raise _Lost
-
             patch.setattr(users.servers.postgres, "run", lost)
-        if where == "before the commit":
-            answer = await users.mine.post(WATCHLISTS, **sent)
-            assert answer.status_code == 503
-        else:
-            answer = await users.mine.post(WATCHLISTS, **sent)
-            assert answer.status_code == 500
+        answer = await users.mine.post(WATCHLISTS, **sent)
+    assert answer.status_code == (503 if where == "before the commit" else 500)
 
     stored = fetch(settings.database_url, "SELECT count(*) FROM watchlists")[0][0]
     assert stored == (0 if where == "before the commit" else 1)
@@ -451,7 +446,7 @@ async def test_pages_of_a_watchlist_go_on_while_it_changes(stored: Users) -> Non
 
 
 async def test_a_saved_scan_is_asked_for_by_its_id(stored: Users) -> None:
-    filters = {"confidence_min": 0.65, "sort_by": "symbol", "sort_order": "desc", "timeframes": ["1D"]}
+    filters = {"confidence_min": 0.65, "sort_by": "symbol", "sort_order": "desc", "timeframes": ["1Day"]}
     saved = await stored.made(SCANS, "High", filters=filters)
 
     assert await _found(stored, f"scan_id={saved}") == ["NVDA", "AAPL"]

@@ -40,7 +40,8 @@ def _absent(**said: Any) -> Any:
 
 def _words(*names: str) -> Any:
     """A list of words; in which case they are is for the reader of queries."""
-    return Annotated[list[str], Said({"type": "array", "minItems": 1, "items": {"enum": list(names)}})]
+    said = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(names)}}
+    return Annotated[list[str], Field(min_length=1), Said(said)]
 
 
 class Body(BaseModel):
