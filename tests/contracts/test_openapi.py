@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -34,7 +35,12 @@ BAR = {
     "close": 11.0,
     "volume": 1500.5,
 }
+TRADE = {
+    "event": "opened", "source": "desk-2", "symbol": "AAPL", "timeframe": "1d", "direction": "long",
+    "generated_at": "2024-01-02T00:00:00Z", "stop": 180.5,
+}  # fmt: skip
 JSON = {"Content-Type": "application/json"}
+LINES = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +182,12 @@ def test_every_operation_has_its_own_id_and_a_sentence(document: dict[str, Any])
         ("GET", f"/api/patterns/{Setup(9).id}", {}, 404),
         ("GET", "/api/patterns/x", {}, 422),
         ("POST", "/api/patterns", {"json": {"patterns": [3]}}, 207),
+        ("POST", "/api/signals", {"json": {"signals": [TRADE]}}, 202),
+        ("POST", "/api/signals", {"json": {"signals": [TRADE, {}]}}, 207),
+        ("POST", "/api/v1/signals", {"content": orjson.dumps(TRADE), "headers": LINES}, 202),
+        ("POST", "/api/signals", {"content": b"\n", "headers": LINES}, 422),
+        ("POST", "/api/signals?dry=1", {"json": {"signals": [TRADE]}}, 422),
+        ("POST", "/api/signals", {"content": b"trades"}, 415),
         ("POST", "/api/bars", {"json": {"bars": [BAR]}}, 202),
         ("POST", "/api/bars", {"json": {"bars": [BAR, 3, {"symbol": 1}]}}, 207),
         ("POST", "/api/bars", {"content": b" " * 2_097_153, "headers": JSON}, 413),

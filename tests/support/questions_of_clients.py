@@ -11,7 +11,7 @@ _FROM, _TO = datetime(2024, 1, 1, tzinfo=UTC), date(2024, 12, 31)
 _TIME: Any = {"timeframe": "1d", "start": _FROM, "end": _TO}
 _OF_TRADES: Any = {
     "days": "all", "origin": "all", "phase": "C", "timeframe": "1d", "symbols": ["AAPL", "MSFT"],
-    "sectors": "Technology",
+    "sectors": "Technology", "universe": "sector:energy",
 }  # fmt: skip
 _TYPES: Any = {"pattern_types": ["SPRING", "SOS"]}
 _PAGE: Any = {"limit": 7}
@@ -21,6 +21,7 @@ QUESTIONS: dict[str, calls.Call[Any]] = {
         symbols=["AAPL"], sectors=["Technology"], timeframes=["1d"], confidence_min=0.1, rs_min=0.5,
         rs_excess_min=-5, vol_min=0, rsi_range=(0, 100), phase=["C", "D"], test_confirmed=False,
         side="accumulation", detected_since=_FROM, sort_by="symbol", sort_order="asc", display=True,
+        universe="sector:energy",
         **_TYPES, **_PAGE,
     ),
     "pattern": calls.pattern(Setup(1).id),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import orjson
@@ -65,6 +66,8 @@ def test_a_question_says_what_was_given_and_nothing_else() -> None:
         "test_confirmed": "false", "rsi_range": "30,70.5", "detected_since": "2024-01-02T01:00:00Z",
         "limit": "100",
     }  # fmt: skip
+    watchlist = UUID(int=7)
+    assert dict(calls.trades(watchlist_id=watchlist).parameters)["watchlist_id"] == str(watchlist)
     assert dict(calls.strength(as_of=date(2024, 1, 2)).parameters)["as_of"] == "2024-01-02"
 
 

@@ -18,7 +18,13 @@ from support.wyckoff import CALM, fold, script
 PAGE = documents.ROOT / "docs" / "definitions.md"
 BEFORE = 60
 DRIFT = {"flat": 0.0, "rising": 0.5, "falling": -0.5}
-PYTHON = [p for p in documents.documents() if any(b.language == "python" for b in documents.blocks(p))]
+ELSEWHERE = {"client.md"}
+"""Its examples ask a gateway: `tests/integration/test_client_page.py`."""
+PYTHON = [
+    path
+    for path in documents.documents()
+    if path.name not in ELSEWHERE and any(block.language == "python" for block in documents.blocks(path))
+]
 
 
 def table(first: str) -> list[list[str]]:

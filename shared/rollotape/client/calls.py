@@ -123,6 +123,9 @@ def scan(
     detected_since: datetime | date | None = None,
     sort_by: Literal["confidence", "detected_at", "symbol", "rs", "volume"] | None = None,
     sort_order: Order | None = None,
+    universe: str | None = None,
+    watchlist_id: UUID | str | None = None,
+    scan_id: UUID | str | None = None,
     display: bool | None = None,
     limit: int = 100,
 ) -> Listing[answers.ScanAnswer, answers.ScanItem]:
@@ -153,6 +156,7 @@ def symbols(
     *,
     search: str | None = None,
     sector: Text | None = None,
+    market: Text | None = None,
     kind: Literal["stock", "etf", "benchmark"] | None = None,
     active: bool | None = None,
     limit: int = 100,
@@ -300,6 +304,8 @@ def performance(
     timeframe: str | None = None,
     symbols: Text | None = None,
     sectors: Text | None = None,
+    universe: str | None = None,
+    watchlist_id: UUID | str | None = None,
     pattern_types: Text | None = None,
 ) -> Call[analyses.PerformanceAnswer]:
     """What trades on each pattern type have earned."""
@@ -314,6 +320,8 @@ def sectors(
     timeframe: str | None = None,
     symbols: Text | None = None,
     sectors: Text | None = None,
+    universe: str | None = None,
+    watchlist_id: UUID | str | None = None,
     pattern_types: Text | None = None,
 ) -> Call[analyses.SectorsAnswer]:
     """The same by sector, with leaders and strength."""
@@ -329,6 +337,8 @@ def trend(
     timeframe: str | None = None,
     symbols: Text | None = None,
     sectors: Text | None = None,
+    universe: str | None = None,
+    watchlist_id: UUID | str | None = None,
 ) -> Call[analyses.TrendAnswer]:
     """Win rate and R of one pattern type, day by day."""
     path = f"{BASE}/analytics/trend/{_part(pattern_type)}"
@@ -344,6 +354,8 @@ def trades(
     timeframe: str | None = None,
     symbols: Text | None = None,
     sectors: Text | None = None,
+    universe: str | None = None,
+    watchlist_id: UUID | str | None = None,
     pattern_types: Text | None = None,
     sort: Order | None = None,
     limit: int = 100,
@@ -371,6 +383,8 @@ def vsa_metrics(
     timeframe: str | None = None,
     symbols: Text | None = None,
     sectors: Text | None = None,
+    universe: str | None = None,
+    watchlist_id: UUID | str | None = None,
     pattern_types: Text | None = None,
 ) -> Call[analyses.VsaMetricsAnswer]:
     """Volume-spread events by kind, and those on patterns by type."""
@@ -420,7 +434,7 @@ def _word(value: Any) -> str:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | int | float | UUID):
         return str(value)
     return ",".join(map(_word, value))
 
