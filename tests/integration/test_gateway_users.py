@@ -459,6 +459,27 @@ async def test_a_saved_scan_is_asked_for_by_its_id(stored: Users) -> None:
     assert said["filters"] == {**filters, "timeframes": ["1d"]}, "as the scan reads them"
 
 
+async def test_a_saved_scan_may_be_of_a_universe_and_of_a_watchlist(
+    stored: Users, settings: Settings
+) -> None:
+    execute(settings.database_url, "UPDATE universes SET symbols = '{AAPL,MSFT}' WHERE key = 'sp500'")
+    watched = await stored.made(WATCHLISTS, "Mine", symbols=["NVDA", "MSFT"])
+
+    for filters, found in (
+        ({"universe": "SP500"}, ["AAPL", "MSFT"]),
+        ({"universe": "sp500", "watchlist_id": watched}, ["MSFT"]),
+        ({"universe": "sp500", "watchlist_id": watched, "symbols": ["aapl"]}, []),
+    ):
+        saved = await stored.made(SCANS, str(found), filters=filters)
+        assert await _found(stored, f"scan_id={saved}") == found
+    query = f"universe=sp500&watchlist_id={watched}&days=all"
+    await insert_trades(
+        settings.database_url, [Trade(n, 1.0, symbol=s) for n, s in enumerate(("AAPL", "MSFT", "NVDA"), 1)]
+    )
+    said = (await stored.ask("GET", f"/api/analytics/pattern-performance?{query}", 200)).json()
+    assert said["total"]["trade_count"] == 1
+
+
 async def test_a_saved_scan_with_a_watchlist_keeps_it_from_being_deleted(stored: Users) -> None:
     watched = await stored.made(WATCHLISTS, "Mine", symbols=["NVDA"])
     saved = await stored.made(SCANS, "Of mine", filters={"watchlist_id": watched})
@@ -488,6 +509,8 @@ async def test_a_saved_scan_with_a_watchlist_keeps_it_from_being_deleted(stored:
         ({"timeframes": ["2d"]}, "filters.timeframes"),
         ({"pattern_types": ["A,B"]}, "filters.pattern_types.0"),
         ({"symbols": "AAPL"}, "filters.symbols"),
+        ({"universe": "a b"}, "filters.universe"),
+        ({"universe": "nobody-knows-it"}, "filters.universe"),
         ({"watchlist_id": "1"}, "filters.watchlist_id"),
         ({"watchlist_id": str(UUID(int=9))}, "filters.watchlist_id"),
         ({"sort_by": "luck"}, "filters.sort_by"),

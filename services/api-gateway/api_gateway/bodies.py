@@ -76,6 +76,7 @@ class ScanFilters(Body):
         min_length=2, max_length=2, description="The smaller one first."
     )
     test_confirmed: bool = _absent()
+    universe: str = _absent(min_length=1, max_length=80, description="A key of `/api/users/universe`.")
     watchlist_id: Annotated[str, Said({"type": "string", "format": "uuid"})] = _absent(
         description="One of your own; it cannot be deleted while a saved scan needs it."
     )
@@ -127,10 +128,14 @@ def settled(filters: ScanFilters, model: type[queries.Query]) -> dict[str, Any]:
     try:
         asked = queries.parse(model, pairs(given))
     except Problem as problem:
-        errors = [FieldError("body", f"filters.{e.field}", e.reason) for e in problem.errors]
-        raise invalid(errors) from None
+        raise of_filters(problem) from None
     said: dict[str, Any] = orjson.loads(orjson.dumps(asked.model_dump(exclude_unset=True)))
     return said
+
+
+def of_filters(problem: Problem) -> Problem:
+    """What is wrong with a query, said of the filters of a body."""
+    return invalid(FieldError("body", f"filters.{e.field}", e.reason) for e in problem.errors)
 
 
 def _has_comma(value: Any) -> bool:

@@ -6,10 +6,11 @@ import orjson
 from fastapi import Depends, FastAPI, Request, Response
 
 from api_gateway import bodies, owning, queries, sent
+from api_gateway.backends import Backends
 from api_gateway.belongings import SavedScanAnswer, SavedScansAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.owning import IdPath, Kept, ListQuery, Wanted
-from api_gateway.problems import FieldError, invalid
+from api_gateway.problems import INVALID_REQUEST, FieldError, Problem, invalid
 from api_gateway.routes.patterns import ScanQuery
 from rollotape.postgres import owned
 
@@ -83,7 +84,7 @@ async def post_saved_scan(request: Request, servers: Servers) -> Response:
 
     A second one of the same name is 409, and so is one too many.
     """
-    return await owning.make(request, servers, _SCANS, await _wanted(request))
+    return await owning.make(request, servers, _SCANS, await _wanted(request, servers))
 
 
 async def get_saved_scan(request: Request, saved_scan_id: IdPath, servers: Servers) -> Response:
@@ -93,7 +94,7 @@ async def get_saved_scan(request: Request, saved_scan_id: IdPath, servers: Serve
 
 async def put_saved_scan(request: Request, saved_scan_id: IdPath, servers: Servers) -> Response:
     """As a whole. With `If-Match` only if nobody has changed it meanwhile."""
-    return await owning.replace(request, servers, _SCANS, saved_scan_id, await _wanted(request))
+    return await owning.replace(request, servers, _SCANS, saved_scan_id, await _wanted(request, servers))
 
 
 async def delete_saved_scan(request: Request, saved_scan_id: IdPath, servers: Servers) -> Response:
@@ -101,10 +102,19 @@ async def delete_saved_scan(request: Request, saved_scan_id: IdPath, servers: Se
     return await owning.remove(request, servers, _SCANS, saved_scan_id)
 
 
-async def _wanted(request: Request) -> Wanted:
+async def _wanted(request: Request, servers: Backends) -> Wanted:
     body = await sent.read(request, bodies.SavedScanBody)
     filters = bodies.settled(body.filters, ScanQuery)
+    if universe := filters.get("universe"):
+        await _must_be_there(servers, universe)
     return Wanted(body.name, orjson.dumps(filters, option=orjson.OPT_SORT_KEYS).decode())
+
+
+async def _must_be_there(servers: Backends, universe: str) -> None:
+    try:
+        await servers.universes.members(universe)
+    except Problem as problem:
+        raise (bodies.of_filters(problem) if problem.kind is INVALID_REQUEST else problem) from None
 
 
 def _item(row: Any) -> dict[str, Any]:
