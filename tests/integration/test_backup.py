@@ -30,7 +30,8 @@ RS_WORKER = [sys.executable, "-m", "rs_worker"]
 HEADER = "symbol,date,open,high,low,close,volume"
 TABLES = (
     "bars", "vsa_events", "rs_scores", "sectors", "api_keys", "backtest_runs", "backtest_results",
-    "backtest_events", "watchlists", "saved_scans", "idempotency_keys",
+    "backtest_events", "watchlists", "saved_scans", "idempotency_keys", "universes",
+    "exchanges",
 )  # fmt: skip
 PRIVATE = """
 INSERT INTO api_keys (id, name, scope, hash) VALUES ('k', E'tab\\tand\\nline', 'read', sha256('x'));
@@ -55,6 +56,9 @@ INSERT INTO saved_scans (id, owner, name, filters, watchlist_id)
 SELECT gen_random_uuid(), 'a', 'd', '{"symbols": ["A"], "rs_min": 0.10}', id FROM watchlists;
 INSERT INTO idempotency_keys (owner, key, request, location, etag, body)
 VALUES ('a', 'k', sha256('x'), '/a', '"1"', '\\x00ff');
+INSERT INTO universes VALUES ('mine', E'a\\tb', '{A,B/C}', '2020-01-01Z');
+UPDATE universes SET symbols = '{A}' WHERE key = 'sp500';
+INSERT INTO exchanges VALUES ('A', 'NYSE ARCA');
 SELECT nextval('read_model_versions');
 """
 
