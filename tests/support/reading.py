@@ -26,6 +26,7 @@ ENDINGS: dict[str, set[int]] = {
 PROGRESS = re.compile(r"^[\w.-]+: (\d+%, |[\d,]+ of [\d,]+( |$)|[\d,]+ \w+ left$)")
 """Lines that come only when a command takes long."""
 LISTED = {
+    "rollo key rotate ID --grace 1d": "rollo key list",
     "rollo key revoke ID": "rollo key list",
     "rollo dlq show ID": "rollo dlq list",
     "rollo backtest --show ID": "rollo backtest --list",
