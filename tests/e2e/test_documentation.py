@@ -24,7 +24,8 @@ from support.reading import Reader
 from support.stacks import Stack, running_stack
 
 LANGUAGES = {"console", "redis", "python", "mermaid", "json", "csv", "text"}
-"""`console` and `redis` are run here, `python` in tests/unit/test_definitions.py; others are no commands."""
+"""`console` and `redis` are run here, `python` in tests/unit/test_definitions.py and, of client.md, in
+tests/integration/test_client_page.py; others are no commands."""
 _DEMO, _PACKAGING = "tests/e2e/test_demo.py", "tests/e2e/test_packaging.py"
 ELSEWHERE = {
     "make demo": f"{_DEMO}::test_a_demonstration_has_leaders_patterns_and_events_soon",

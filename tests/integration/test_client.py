@@ -9,10 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from api_gateway.app import create_app
+from rollotape import keys
 from rollotape.client import AsyncClient, Patience, calls, errors
 from rollotape.embedded.server import free_port
 from rollotape.settings import Settings
 from support.closed_trades import Trade, insert_trades, roll_up
+from support.databases import execute
 from support.gateway import (
     Event,
     Score,
@@ -94,6 +96,37 @@ async def test_what_is_refused_has_its_own_kind_and_says_why(rollo: AsyncClient)
 
     assert unknown.value.problem.type == "urn:rollotape:problem:not-found"
     assert wrong.value.problem.errors[0].field == "limit"
+
+
+async def test_a_key_opens_what_its_scope_says_and_one_that_asks_too_often_waits(settings: Settings) -> None:
+    made = {scope: keys.make() for scope in ("read", "write")}
+    rows = (f"('{k.id}', 'test', '{s}', '\\x{k.hash.hex()}', 3)" for s, k in made.items())
+    execute(
+        settings.database_url,
+        f"INSERT INTO api_keys (id, name, scope, hash, rate) VALUES {', '.join(rows)}",
+    )
+    app = create_app(settings.model_copy(update={"auth": "on"}))
+
+    def client(key: str, tries: int = 1) -> AsyncClient:
+        transport = httpx.ASGITransport(app=app)
+        return AsyncClient("http://g", key=key, patience=Patience(tries=tries), transport=transport)
+
+    async with client("nonsense") as nobody:
+        with pytest.raises(errors.Unauthorized):
+            await nobody.ask(calls.symbols())
+        with pytest.raises(errors.Unauthorized):
+            await anext(aiter(nobody.stream()))
+    async with client(made["write"].text) as writer:
+        assert (await writer.send(calls.send_bars([{}]))).refused
+    async with client(made["read"].text) as reader:
+        with pytest.raises(errors.Forbidden, match="write"):
+            await reader.send(calls.send_bars([{}]))
+        with pytest.raises(errors.TooManyRequests) as raised:
+            for _ in range(4):
+                await reader.ask(calls.symbols())
+    assert raised.value.retry_after_s is not None
+    assert 1 <= raised.value.retry_after_s <= 60
+    await app.state.servers.close()
 
 
 async def test_bars_patterns_and_trades_go_in_and_what_is_refused_is_named(
