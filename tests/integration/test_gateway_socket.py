@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import orjson
 import pytest
 from redis.asyncio import Redis
@@ -148,6 +149,34 @@ async def test_filters_are_those_of_the_scan_and_ends_pass_whatever_they_are_wor
         assert (await client.subscribe(filters=None))["filters"] is None
         await tell(redis_client, [pattern_fact(12, "XOM")])
         assert versions(await client.facts(1)) == [12]
+
+
+async def test_a_subscription_may_be_to_a_watchlist_a_saved_scan_and_a_universe(
+    url: str, redis_client: Redis
+) -> None:
+    async with httpx.AsyncClient(base_url=f"{url}/api/users") as http:
+        made = {"name": "mine", "symbols": ["AAPL", "XOM"]}
+        watchlist = (await http.post("/watchlists", json=made)).json()["id"]
+        saved = {"name": "springs", "filters": {"pattern_types": ["SPRING"], "watchlist_id": watchlist}}
+        scan = (await http.post("/scans", json=saved)).json()["id"]
+    facts = [
+        pattern_fact(1, "MSFT"),
+        pattern_fact(2, "AAPL", confidence=0.1),
+        pattern_fact(3, "XOM", pattern_type="SOS"),
+        pattern_fact(4, "XOM"),
+    ]
+    async with talking(url) as client, talking(url) as other, talking(url) as third:
+        assert (await client.subscribe(patterns=["*"], filters={"watchlist_id": watchlist}))["filters"]
+        await other.subscribe(patterns=["*"], filters={"scan_id": scan})
+        await third.subscribe(patterns=["*"], filters={"scan_id": scan, "symbols": ["XOM"]})
+        await tell(redis_client, facts)
+        assert versions(await client.facts(3)) == [2, 3, 4]
+        assert versions(await other.facts(2)) == [2, 4]
+        assert versions(await third.facts(1)) == [4]
+        for kept in ({"watchlist_id": scan}, {"universe": "nowhere"}):
+            await client.say(action="subscribe", filters=kept)
+            told = await client.hears("error")
+            assert (told["code"], told["errors"][0]["field"]) == (400, f"filters.{next(iter(kept))}")
 
 
 async def test_the_newest_bar_and_score_come_at_once_and_then_when_they_change(

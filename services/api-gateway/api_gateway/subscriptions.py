@@ -10,6 +10,7 @@ import orjson
 from pydantic_core import PydanticCustomError
 
 from api_gateway import problems, queries
+from api_gateway.bodies import Pairs
 from api_gateway.problems import FieldError, short
 from api_gateway.routes.patterns import ScanQuery
 from rollotape.domain.scan import Filters
@@ -25,6 +26,7 @@ MOST_SYMBOLS = 1_000
 FILTERS = (
     "pattern_types", "symbols", "sectors", "timeframe", "timeframes", "confidence_min", "rs_min",
     "rs_excess_min", "vol_min", "rsi_range", "phase", "test_confirmed", "side", "detected_since",
+    "universe", "watchlist_id", "scan_id",
 )  # fmt: skip
 _FIELDS = {
     "auth": {"action", "token"},
@@ -45,6 +47,13 @@ class Standing(NamedTuple):
 
 
 UNKNOWN = Standing(None, None, None)
+
+
+class Kept(NamedTuple):
+    """Filters that name what is kept elsewhere: they mean what that is when a client subscribes."""
+
+    asked: ScanQuery
+    given: Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,8 @@ class Command:
     symbols: Mapping[str, frozenset[str]] = field(default_factory=dict)
     filters: tuple[Filters | None, bytes] | None = None
     """None: they stay."""
+    kept: Kept | None = None
+    """What `filters` still have to be made of."""
     since: str | None = None
 
     def applied_to(self, held: Subscription) -> Subscription:
@@ -148,11 +159,11 @@ def read(text: str | bytes) -> Command:
 
 def _about_symbols(action: Any, said: Mapping[str, Any]) -> Command:
     symbols = {channel: _symbols(channel, said[channel]) for channel in CHANNELS if channel in said}
-    filters = _filters(said["filters"]) if "filters" in said else None
+    filters, kept = _filters(said["filters"]) if "filters" in said else (None, None)
     since = _word(said, "since") if said.get("since") is not None else None
     if not symbols and filters is None and since is None:
         raise _wrong(("message", f"names none of {', '.join(CHANNELS)}"))
-    return Command(action, symbols=symbols, filters=filters, since=since)
+    return Command(action, symbols=symbols, filters=filters, kept=kept, since=since)
 
 
 def _symbols(channel: str, said: Any) -> frozenset[str]:
@@ -168,25 +179,39 @@ def _symbols(channel: str, said: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _filters(said: Any) -> tuple[Filters | None, bytes]:
+def _filters(said: Any) -> tuple[tuple[Filters | None, bytes], Kept | None]:
     """Read as the query string of a scan is, so that both take the same."""
     if said is None:
-        return None, b"null"
+        return (None, b"null"), None
     if not isinstance(said, dict):
         raise _wrong(("filters", "must be an object, or null"))
     if strange := [name for name in said if name not in FILTERS]:
         reason = f"is no filter of a subscription, which takes: {', '.join(FILTERS)}"
         raise _wrong(*((f"filters.{short(name)}", reason) for name in strange))
     try:
-        items = [(name, _worded(name, value)) for name, value in said.items()]
-        asked = queries.parse(ScanQuery, items).question("json").filters
+        items = tuple((name, _worded(name, value)) for name, value in said.items())
+        asked = queries.parse(ScanQuery, list(items))
     except problems.Problem as problem:
         raise _wrong(*((f"filters.{error.field}", error.reason) for error in problem.errors)) from None
-    if "confidence_min" not in said:
-        asked = replace(asked, confidence_min=None)  # a scan's page has a default, a stream has none
-    values = ((f.name, getattr(asked, f.name)) for f in fields(asked))
+    is_kept = (asked.universe, asked.watchlist_id, asked.scan_id) != (None,) * 3
+    filters = filters_of(asked, items)
+    return (filters, orjson.dumps(said, option=orjson.OPT_SORT_KEYS)), Kept(asked, items) if is_kept else None
+
+
+def filters_of(asked: ScanQuery, given: Pairs) -> Filters:
+    """Those of a scan, in sets; of what was not given there is no default, as there is for a page."""
+    found = asked.question("json").filters
+    if not any(name == "confidence_min" for name, _ in given):
+        found = replace(found, confidence_min=None)
+    values = ((f.name, getattr(found, f.name)) for f in fields(found))
     lists: dict[str, Any] = {name: frozenset(value) for name, value in values if isinstance(value, list)}
-    return replace(asked, **lists), orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    return replace(found, **lists)
+
+
+def within(filters: Filters, symbols: Collection[str]) -> Filters:
+    """The same, of these symbols alone."""
+    given = filters.symbols
+    return replace(filters, symbols=frozenset(s for s in symbols if given is None or s in given))
 
 
 def _worded(name: str, value: Any) -> str:

@@ -264,13 +264,13 @@ async def settled(servers: Backends, scope: Scope, put: scan.Wording | OfSomebod
         return put
     asked, owner = put.asked, callers.of(scope).owner
     if asked.scan_id is not None:
-        asked = _beside(await servers.lists.filters(owner, asked.scan_id), put.given)
+        asked = beside(await servers.lists.filters(owner, asked.scan_id), put.given)
     if asked.watchlist_id is None:
         return _wording(asked, put.accept)
     return _wording(asked, put.accept, await servers.lists.symbols(owner, asked.watchlist_id))
 
 
-def _beside(saved: bodies.Pairs, given: bodies.Pairs) -> ScanQuery:
+def beside(saved: bodies.Pairs, given: bodies.Pairs) -> ScanQuery:
     """A saved scan, with what is given taking the place of its own."""
     names = {"timeframes" if name == "timeframe" else name for name, _ in given}
     kept = [(name, value) for name, value in saved if name not in names]

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,8 @@ from api_gateway.callers import LOCAL, Caller
 from api_gateway.hub import HEARTBEAT_S, Client, Hub, error
 from api_gateway.newest import Newest
 from api_gateway.problems import FORBIDDEN, UNAUTHORIZED, FieldError, Problem
-from api_gateway.subscriptions import Command
+from api_gateway.routes import patterns
+from api_gateway.subscriptions import Command, Kept
 from api_gateway.tail import place
 from api_gateway.wire import EXTENSION, Wire, frame
 from rollotape.errors import Unavailable
@@ -222,6 +224,14 @@ class _Connection:
             return
         client = self._client
         assert client
+        if command.kept:
+            try:
+                command = await self._settled(command, command.kept)
+            except Problem as problem:
+                if problem.kind is problems.UNAVAILABLE:
+                    raise
+                wrong = [FieldError("body", f"filters.{e.field}", e.reason) for e in problem.errors]
+                raise problems.invalid(wrong) from None
         wanted = command.applied_to(client.subscription)
         epoch = await self._sockets.servers.epoch()
         await self._hub.open(epoch.hex.encode())
@@ -239,6 +249,20 @@ class _Connection:
                 self._hub.start(client)
         if command.since is not None:
             await self._hub.resume(client, place(command.since, epoch))
+
+    async def _settled(self, command: Command, kept: Kept) -> Command:
+        """With what the watchlist, the saved scan and the universe are now."""
+        assert self._caller and command.filters
+        servers, owner, (asked, given) = self._sockets.servers, self._caller.owner, kept
+        if asked.scan_id is not None:
+            saved = await servers.lists.filters(owner, asked.scan_id)
+            asked, given = patterns.beside(saved, given), (*saved, *given)
+        filters = subscriptions.filters_of(asked, given)
+        if asked.watchlist_id is not None:
+            filters = subscriptions.within(filters, await servers.lists.symbols(owner, asked.watchlist_id))
+        if asked.universe is not None:
+            filters = subscriptions.within(filters, (await servers.universes.members(asked.universe)).symbols)
+        return replace(command, filters=(filters, command.filters[1]))
 
     # ---- what it is told
 
