@@ -90,7 +90,7 @@ class Lists:
         if age < FRESH_S:
             return known
         await asyncio.wait([looking], timeout=_PATIENCE_S)
-        if looking.done() and looking.exception() is None:
+        if looking.done() and not isinstance(looking.exception(), Problem):
             return looking.result()
         if age < AWAY_S:
             return known

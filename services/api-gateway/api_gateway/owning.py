@@ -50,9 +50,6 @@ class Wanted:
     content: Any
 
 
-Item = Callable[[Any, Any], Awaitable[dict[str, Any]]]
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     """One kind of things that users keep."""
