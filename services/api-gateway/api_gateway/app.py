@@ -147,7 +147,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         keeping.cancel()
-        await app.state.sockets.hub.close()
+        await app.state.sockets.hub.stop()
         await app.state.servers.close()
         await asyncio.wait([warming, keeping])
 

@@ -35,8 +35,8 @@ from rollotape.metrics import WS_CLIENTS, WS_ENDED, WS_FRAMES
 from rollotape.streams.position import order
 
 HEARTBEAT_S = 10.0
-FRAME_BYTES = 64 * 1_024
-"""A message is closed when it is as large as this."""
+FRAME_BYTES = 16 * 1_024
+"""A message is closed when it is as large: so much, and one fact, is held for one who does not read."""
 MOST_BYTES = 16 * 1_024 * 1_024
 """Of payloads in the ring."""
 PAGE = 100
@@ -196,10 +196,15 @@ class Hub:
         if not self._clients:
             await self.close()
 
+    async def stop(self) -> None:
+        """For good, whoever is still there."""
+        self.over.set()
+        await self.close()
+
     async def close(self) -> None:
         """Stop listening; who comes later begins anew."""
         async with self._opening:
-            if self._clients:
+            if self._clients and not self.over.is_set():
                 return
             self._tail.leave(self)
             writing, self._writing = self._writing, None

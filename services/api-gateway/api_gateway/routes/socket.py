@@ -2,13 +2,14 @@
 
 import asyncio
 import ipaddress
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import structlog
@@ -36,6 +37,7 @@ RECHECK_S = 30.0
 MOST_FAULTS = 10
 """In a row; then whoever it is does not mean to talk to us."""
 _STAND_S = 5.0
+_EPOCH_FRESH_S = 1.0
 _WILL_NOT_DO = (UNAUTHORIZED.status, FORBIDDEN.status)
 
 log = structlog.get_logger()
@@ -50,12 +52,25 @@ class Sockets:
         self.hub = Hub(servers.tail, newest, settings.ws_queue_facts)
         self.newest = newest
         self.origins = frozenset(gate.names(settings.origins))
+        self._asking: asyncio.Task[UUID] | None = None
+        self._asked_at = 0.0
         self.count = 0
         self.by_key: Counter[str] = Counter()
 
     @property
     def asks_for_keys(self) -> bool:
         return self.settings.auth == "on"
+
+    async def epoch(self) -> UUID:
+        """Of the installation, asked at most once a second: after a restart everybody comes back at once.
+
+        Raises:
+            Problem: 503, nobody can tell now.
+        """
+        now = time.monotonic()
+        if self._asking is None or now - self._asked_at >= _EPOCH_FRESH_S:
+            self._asking, self._asked_at = asyncio.create_task(self.servers.epoch()), now
+        return await asyncio.shield(self._asking)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -163,8 +178,10 @@ class _Connection:
 
     @property
     def _key_id(self) -> str:
+        """Under what its connections are counted; of a token, under its subject."""
         assert self._caller
-        return self._caller.key_id
+        caller = self._caller
+        return f"jwt:{caller.owner}" if caller.key_id == "jwt" else caller.key_id
 
     async def _recheck(self) -> None:
         """Whoever was let in may have been shut out since; while nobody can tell, things stay as they are."""
@@ -233,7 +250,7 @@ class _Connection:
                 wrong = [FieldError("body", f"filters.{e.field}", e.reason) for e in problem.errors]
                 raise problems.invalid(wrong) from None
         wanted = command.applied_to(client.subscription)
-        epoch = await self._sockets.servers.epoch()
+        epoch = await self._sockets.epoch()
         await self._hub.open(epoch.hex.encode())
         with self._hub.holding(wanted):
             if wanted.needs_standing:
