@@ -33,8 +33,8 @@ _EXPOSED = (
     " X-RateLimit-Remaining, X-RateLimit-Reset"
 )
 _ALLOWED = (
-    "Authorization, X-API-Key, Content-Type, Accept, If-None-Match, Idempotency-Key, Last-Event-ID,"
-    " X-Request-Id"
+    "Authorization, X-API-Key, Content-Type, Accept, If-Match, If-None-Match, Idempotency-Key,"
+    " Last-Event-ID, X-Request-Id"
 )
 _TAKE_LINES = frozenset({"/bars", "/patterns", "/signals"})
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
