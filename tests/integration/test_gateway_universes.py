@@ -111,13 +111,15 @@ class Source:
 
     def __init__(self) -> None:
         self.asked = 0
-        self.away = False
+        self.away = self.silent = False
         self.symbols: tuple[str, ...] = ("A",)
 
     async def load(self) -> list[Universe]:
         self.asked += 1
         if self.away:
             raise Unavailable("away")
+        if self.silent:
+            await asyncio.Event().wait()
         return [Universe("x", "X", "index", self.symbols, ",".join(self.symbols))]
 
 
@@ -169,7 +171,12 @@ async def test_while_postgresql_is_away_members_stay_as_they_were() -> None:
     clock.now += OLD_S
     held: Any = await universes.all()
     assert (held.stale, held.by_key["x"].symbols) == (True, ("A",))
-    source.away = False
+    source.away, source.silent = False, True
+    clock.now += OLD_S
+    async with asyncio.timeout(1):
+        assert (await universes.all()).stale, "nobody waits for a server that is known to be away"
+    source.silent = False
+    await universes.close()
     clock.now += FRESH_S
     await universes.all()
     await _settle()

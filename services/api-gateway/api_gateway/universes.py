@@ -65,7 +65,7 @@ class Universes:
         if self._reading is None and now - self._tried_at >= FRESH_S:
             self._tried_at = now
             self._reading = asyncio.create_task(self._read())
-        if self._reading is not None and (self._held is None or now - self._read_at >= OLD_S):
+        if self._reading is not None and self._must_wait(now):
             await asyncio.shield(self._reading)  # who asked first may go away
         if self._held is None:
             raise problems.unavailable("PostgreSQL, which has the members of universes")
@@ -88,6 +88,12 @@ class Universes:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         self._reading = None
+
+    def _must_wait(self, now: float) -> bool:
+        """Once PostgreSQL has not answered, what there is has to do: nobody waits for it again."""
+        if self._held is None:
+            return True
+        return not self._held.stale and now - self._read_at >= OLD_S
 
     async def _read(self) -> None:
         try:
