@@ -62,10 +62,10 @@ def request(name: str, words: str, model: str, example: dict[str, Any]) -> dict[
         "additionalProperties": False,
         "properties": {name: entries},
     }
-    lines = {"type": "string", "description": "One per line; empty lines do not count."}
+    line = f"One per line, such as `{json.dumps(example)}`; empty lines do not count."
     content = {
         "application/json": {"schema": whole, "example": {name: [example]}},
-        JSON_LINES: {"schema": lines, "example": f"{json.dumps(example)}\n"},
+        JSON_LINES: {"schema": {"type": "string", "description": line}},
     }
     return {"requestBody": {"required": True, "description": what, "content": content}}
 
