@@ -161,6 +161,19 @@ def test_embedded_servers_know_nothing_of_what_runs_on_them() -> None:
         assert all(u == "rollotape.errors" or u.startswith("rollotape.embedded") for u in ours), name
 
 
+def test_the_client_knows_the_gateway_by_its_words_alone() -> None:
+    """It shares contracts and errors with it, and neither servers nor settings."""
+    for name in names_of("rollotape.client"):
+        ours = {u for u in imports(name, for_types=True) if u.startswith("rollotape.")}
+        allowed = {"rollotape.errors", "rollotape.events"}
+        assert all(u in allowed or u.startswith("rollotape.client") for u in ours), name
+
+
+def test_the_extra_of_the_client_is_needed_by_nothing_else() -> None:
+    for name in modules():
+        assert name == "rollotape.client.clients" or "httpx" not in imports(name), name
+
+
 def test_the_guardian_needs_nothing_but_the_standard_library() -> None:
     """It runs without site-packages, so that it starts at once."""
     used = {u.partition(".")[0] for u in imports("rollotape.embedded.children")}
