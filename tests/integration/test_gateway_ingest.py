@@ -9,7 +9,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from api_gateway import ingest
+from api_gateway import gate, ingest
 from api_gateway.app import create_app
 from rollotape import signals
 from rollotape.embedded.server import free_port
@@ -159,6 +159,22 @@ async def test_a_body_that_goes_wrong_in_its_middle_says_what_was_sent_on(
     said = "At most 2,000 lines are one request. Of the first 2,000 lines 1,000 were sent on."
     assert answer.json()["detail"] == said
     assert await redis_client.xlen("bars.12") == 1_000
+
+
+async def test_a_body_that_the_gate_ends_says_what_was_sent_on(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "MOST_BYTES_OF_LINES", 400_000)
+
+    async def lines() -> AsyncIterator[bytes]:
+        while True:
+            yield b"\n".join([_one("bars")] * 1_000) + b"\n"
+
+    answer = await client.post("/api/bars", content=lines(), headers=LINES)
+
+    assert answer.status_code == 413
+    said = "The body may have 400,000 bytes. Of the first 2,000 lines 2,000 were sent on."
+    assert answer.json()["detail"] == said
 
 
 async def test_lines_that_stop_coming_are_408_and_say_what_was_sent_on(

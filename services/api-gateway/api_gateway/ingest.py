@@ -18,6 +18,7 @@ from api_gateway.problems import (
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     FieldError,
+    Interrupted,
     Problem,
     invalid,
     printable,
@@ -168,7 +169,8 @@ async def take(request: Request, servers: Backends, kind: Kind) -> Response:
                 raise Problem(TOO_LARGE, detail, headers=_LAST_ANSWER)
             found = await asyncio.to_thread(_offers, lines, account.offered)
             await _send_on(servers, kind, found, account)
-    except Problem as problem:
+    except (Problem, Interrupted) as error:
+        problem = error.problem if isinstance(error, Interrupted) else error
         if account.offered:
             problem.detail += f" Of the first {account.offered:,} lines {account.accepted:,} were sent on."
         raise
