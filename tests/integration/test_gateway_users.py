@@ -331,7 +331,11 @@ async def test_a_crash_between_row_and_answer_makes_neither_two_nor_none(
     await users.ask("GET", WATCHLISTS, 200)  # the key is known from here on
     store, run = idempotency.store, users.servers.postgres.run
 
+    cuts = 0
+
     async def cut(connection: Any, *given: Any) -> None:
+        nonlocal cuts
+        cuts += 1
         await store(connection, *given)
         connection.terminate()
         raise asyncpg.ConnectionDoesNotExistError("cut")
@@ -347,6 +351,7 @@ async def test_a_crash_between_row_and_answer_makes_neither_two_nor_none(
             patch.setattr(users.servers.postgres, "run", lost)
         answer = await users.mine.post(WATCHLISTS, **sent)
     assert answer.status_code == (503 if where == "before the commit" else 500)
+    assert cuts == (where == "before the commit"), "what may have been committed is not begun again"
 
     stored = fetch(settings.database_url, "SELECT count(*) FROM watchlists")[0][0]
     assert stored == (0 if where == "before the commit" else 1)
