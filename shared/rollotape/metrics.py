@@ -197,6 +197,6 @@ ANSWERS_SUSPICIOUS = Counter(
 )
 ANSWERS_WARMED = Counter(
     "rollo_answers_warmed_total",
-    "Default questions looked at after a change, by where their answers were: postgres (computed), redis, ...",
+    "Default questions looked at after a change, by where their answers were: postgres (computed), redis ...",
     ("source",),
 )

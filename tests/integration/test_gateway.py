@@ -425,7 +425,10 @@ async def test_bodies_of_another_kind_are_415(client: httpx.AsyncClient, headers
     answer = await client.post("/api/bars", content=b'{"bars":[]}', headers=headers)
 
     assert answer.status_code == 415
-    assert "application/x-ndjson" in answer.headers["accept"]
+    if "Content-Encoding" in headers:
+        assert answer.headers["accept-encoding"] == "identity"
+    else:
+        assert "application/x-ndjson" in answer.headers["accept"]
 
 
 async def test_a_body_above_two_megabytes_is_413(client: httpx.AsyncClient) -> None:

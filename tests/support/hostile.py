@@ -1,6 +1,7 @@
 """Told to Schemathesis: rules between parameters that no schema can say, so that valid requests are valid."""
 
 from typing import Any
+from uuid import UUID
 from zlib import crc32
 
 import schemathesis
@@ -11,7 +12,10 @@ FOUND = {
     "pattern_id": "00000000-0000-0000-0000-000000000007",
     "pattern_type": "SPRING",
     "which": "spring",
+    "key": "leaders",
 }
+_STATEFUL = ("If-Match", "Idempotency-Key")
+"""Headers whose right value depends on what was sent before."""
 
 
 @schemathesis.hook
@@ -21,10 +25,25 @@ def before_call(context: HookContext, case: Any, **_: Any) -> None:
         return
     if case.query:
         _agree(case.query)
-    if case.path_parameters and crc32(str(case.path_parameters).encode()) % 2:
-        case.path_parameters |= {n: FOUND[n] for n in case.path_parameters}  # half of them find something
+    if isinstance(case.body, dict) and isinstance(case.body.get("filters"), dict):
+        for name in ("universe", "watchlist_id"):
+            case.body["filters"].pop(name, None)  # it has to be one that is there
+    for name in _STATEFUL:
+        (case.headers or {}).pop(name, None)
+    path = case.path_parameters or {}
+    if path and (crc32(str(path).encode()) % 2 or not _is_uuid(path.get("pattern_id", FOUND["pattern_id"]))):
+        case.path_parameters |= {n: FOUND.get(n, v) for n, v in path.items()}  # half of them find something
     if case.query and "-" in str((case.path_parameters or {}).get("which", "")):
         case.query.clear()  # one trade by its id has no filters
+
+
+def _is_uuid(text: Any) -> bool:
+    """An answer's id of another kind is offered for one, too."""
+    try:
+        UUID(str(text))
+    except ValueError:
+        return False
+    return True
 
 
 def _agree(query: Any) -> None:
@@ -35,6 +54,8 @@ def _agree(query: Any) -> None:
         query["rsi_range"] = "30,70"  # the smaller one first
     if "phase" in query and "detection_phase" in query:
         query["phase"] = query["detection_phase"]  # two names of one filter
+    if "universe" in query:
+        query["universe"] = "leaders"  # it has to be one that is there
     if "kinds" in query:
         query["rule_set"] = "all"
     if "start" in query and "end" in query:
