@@ -135,7 +135,7 @@ async def test_another_process_finds_it_in_redis(database: Database, cache_url: 
 async def test_hundreds_of_questions_at_once_are_no_outage_of_redis(
     database: Database, cache_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rollotape.cache.answers.PATIENCE_S", 20.0)  # they wait in line, on a slow machine long
+    monkeypatch.setattr(module, "PATIENCE_S", 20.0)  # they wait in line, on a slow machine long
     async with _open(database, cache_url) as one:
         await asyncio.gather(*(one.get(f"q{n}", database.compute()) for n in range(300)))
         assert one.statistics().misses == 300
