@@ -28,6 +28,8 @@ def before_call(context: HookContext, case: Any, **_: Any) -> None:
     if isinstance(case.body, dict) and isinstance(case.body.get("filters"), dict):
         for name in ("universe", "watchlist_id"):
             case.body["filters"].pop(name, None)  # it has to be one that is there
+        if case.body["filters"].get("rsi_range"):
+            case.body["filters"]["rsi_range"] = [30, 70]  # the smaller one first
     for name in _STATEFUL:
         (case.headers or {}).pop(name, None)
     path = case.path_parameters or {}
