@@ -38,10 +38,12 @@ def _absent(**said: Any) -> Any:
     return Field(default_factory=lambda: None, **said)
 
 
-def _words(*names: str) -> Any:
-    """A list of words; in which case they are is for the reader of queries."""
-    said = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(names)}}
-    return Annotated[list[str], Field(min_length=1), Said(said)]
+_Words = Annotated[list[str], Field(min_length=1)]
+
+
+def _out_of(*names: str) -> Said:
+    """How a list of words is described; in which case they are is for the reader of queries."""
+    return Said({"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(names)}})
 
 
 class Body(BaseModel):
@@ -64,10 +66,10 @@ class ScanFilters(Body):
 
     pattern_types: list[Type] = _absent(min_length=1, description="In either case.")
     symbols: list[Symbol] = _absent(min_length=1, max_length=MOST_SYMBOLS)
-    sectors: _words(*SECTORS) = _absent()  # type: ignore[valid-type]  # made of data
-    timeframes: _words(*TIMEFRAMES) = _absent()  # type: ignore[valid-type]  # made of data
-    phase: _words("A", "B", "C", "D", "E") = _absent()  # type: ignore[valid-type]  # made of data
-    side: _words("accumulation", "distribution") = _absent()  # type: ignore[valid-type]  # made of data
+    sectors: Annotated[_Words, _out_of(*SECTORS)] = _absent()
+    timeframes: Annotated[_Words, _out_of(*TIMEFRAMES)] = _absent()
+    phase: Annotated[_Words, _out_of("A", "B", "C", "D", "E")] = _absent()
+    side: Annotated[_Words, _out_of("accumulation", "distribution")] = _absent()
     confidence_min: float = _absent(ge=0, le=1, allow_inf_nan=False)
     rs_min: float = _absent(allow_inf_nan=False)
     rs_excess_min: float = _absent(allow_inf_nan=False)

@@ -134,7 +134,7 @@ class Newest:
                 await asyncio.sleep(1)  # between two attempts at a server that is away
             except Exception:
                 log.exception("defect", task="newest")
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # a bug that lasts must not fill the log
 
     async def _look(self) -> None:
         self._adopt(self._wanted())

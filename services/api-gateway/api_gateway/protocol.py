@@ -56,7 +56,7 @@ class StrictH11(H11Protocol):
         self._discarded: int | None = None
         """Bytes thrown away since the last words; None while there is something to say."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         if len(self.connections) > self.patience.connections:
             self._refuse(TOO_MANY_CONNECTIONS, "Every connection is taken.")

@@ -183,7 +183,7 @@ class Tail:
                 continue
             except Exception:  # those who listen would wait for ever
                 log.exception("defect", task="tail")
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # a bug that lasts must not fill the log
                 continue
             if position is None:
                 self._position, added = read.last, read.added
