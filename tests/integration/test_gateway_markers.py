@@ -12,8 +12,8 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from api_gateway.answers import PatternAnswer
 from api_gateway.app import create_app
+from rollotape.answers import PatternAnswer
 from rollotape.domain.reading import paper_id
 from rollotape.settings import Settings
 from support.gateway import Event, closing, day, insert_days, insert_events

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
-from api_gateway import gate, openapi, problems, reports
+from api_gateway import examples, gate, openapi, problems
 from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.before import BeforeRouting, Given, Giver, Said, Wordings
@@ -54,7 +54,7 @@ class Gateway(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = reports.illustrated(
+            self.openapi_schema = examples.illustrated(
                 openapi.completed(super().openapi(), keys=self.state.keys)
             )
         return self.openapi_schema

@@ -1,9 +1,10 @@
 """OpenAPI where it has to be said by hand: problem documents, CSV, headers, bodies that we read ourselves."""
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from api_gateway import problems
-from api_gateway.answers import ProblemDocument
 from api_gateway.bodies import SavedScanBody, ScanFilters, WatchlistBody
 from api_gateway.paths import is_open
 from rollotape.events import Bar, PatternEvent, SignalEvent
@@ -146,3 +147,25 @@ def _schema(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = model.model_json_schema(ref_template=_REF)
     schemas |= said.pop("$defs", {})
     return said
+
+
+class FieldErrorItem(BaseModel):
+    """One thing that is wrong."""
+
+    model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
+
+    location: Literal["path", "query", "header", "body"] = Field(alias="in")
+    field: str
+    reason: str
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[FieldErrorItem]

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, mod
 from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
-from api_gateway import figures, openapi, problems, queries, responses
+from api_gateway import openapi, problems, queries, responses
 from api_gateway.analyses import Asked, Table, position, settled
 from api_gateway.backends import Backends
 from api_gateway.before import Given, Giver, Raw, Said, Wordings
@@ -21,6 +21,7 @@ from api_gateway.paths import not_found
 from api_gateway.universes import UniverseKey
 from rollotape import analytics
 from rollotape.analytics import DEFAULT_DAYS, DEFAULT_PER_PAGE, Name, Question
+from rollotape.answers import figures
 from rollotape.postgres import analytics as stored
 from rollotape.postgres.analytics import Filters
 from rollotape.postgres.pages import Page

@@ -8,9 +8,9 @@ from fastapi import Depends, FastAPI, Request, Response
 from pydantic import AwareDatetime, Field, TypeAdapter
 
 from api_gateway import cursors, ingest, openapi, queries, responses
-from api_gateway.answers import BarsAnswer, IngestAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
+from rollotape.answers import BarsAnswer, IngestAnswer
 from rollotape.postgres import market
 
 MOST = 10_000

@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from api_gateway import openapi, queries, reports, responses
+from api_gateway import openapi, queries, responses
 from api_gateway.backends import Backends
 from api_gateway.components import Look
 from api_gateway.dependencies import Servers
+from rollotape.answers import reports
 from rollotape.facts import instant
 from rollotape.postgres.reports import Kind, Stock
 
@@ -98,7 +99,7 @@ def _cache(servers: Backends, seen: Look) -> dict[str, Any]:
     return {
         "state": "up" if found else absent,
         **{name: found.get(name) for name in ("memory_bytes", "eviction_policy", "evicted")},
-        "hit_ratio": servers.answers.statistics().ratio,
+        "hit_ratio": servers.use_of_answers().ratio,
     }
 
 

@@ -8,10 +8,11 @@ from uuid import UUID
 from fastapi import Depends, FastAPI, Request, Response
 from pydantic import AwareDatetime, Field, TypeAdapter
 
-from api_gateway import cursors, openapi, queries, reports, responses
+from api_gateway import cursors, openapi, queries, responses
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.paths import SymbolPath, unknown_symbol
+from rollotape.answers import reports
 from rollotape.postgres import detections as stored
 
 MOST = 1_000

@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 
-from api_gateway import components, openapi, problems, queries, reports, responses
+from api_gateway import components, openapi, problems, queries, responses
 from api_gateway.backends import Backends
 from api_gateway.components import Component, Look
 from api_gateway.dependencies import Servers
 from api_gateway.timings import Durations, Name
 from rollotape import calendars
+from rollotape.answers import reports
 from rollotape.facts import instant
 
 SCAN = "/api/patterns/scan"
@@ -188,7 +189,7 @@ async def get_performance(request: Request, servers: Servers) -> Response:
         "scan": _ratio(ready[SCAN].count, computed[SCAN].count),
         "scan_since_flush": use.ratio if use else None,
         "analytics": _ratio(*(_of_analytics(d) for d in (ready, computed))),
-        "analytics_since_start": servers.answers.statistics().ratio,
+        "analytics_since_start": servers.use_of_answers().ratio,
     }
     said = {
         "window": {"seconds": round(window_s, 3), "since": datetime.now(UTC) - timedelta(seconds=window_s)},

@@ -8,10 +8,10 @@ from fastapi import Depends, FastAPI, Request, Response
 from pydantic import AwareDatetime, Field, TypeAdapter
 
 from api_gateway import cursors, openapi, queries, responses
-from api_gateway.answers import MarkersAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.problems import NOT_FOUND, FieldError, Problem
+from rollotape.answers import MarkersAnswer
 from rollotape.postgres import markers
 
 MOST = 1_000

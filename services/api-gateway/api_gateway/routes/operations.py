@@ -7,9 +7,9 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api_gateway import openapi, problems, queries, responses
-from api_gateway.answers import Alive, Ready
 from api_gateway.dependencies import Servers
 from rollotape import asyncapi
+from rollotape.answers import Alive, Ready
 
 _TAG = "operations"
 _OF_DOCS = (

@@ -20,13 +20,13 @@ from pydantic_core import PydanticCustomError
 from starlette.types import Scope
 
 from api_gateway import bodies, callers, cursors, ingest, openapi, problems, queries, responses, scan
-from api_gateway.answers import IngestAnswer, PatternAnswer, PatternStatsAnswer, ScanAnswer
 from api_gateway.backends import Backends
 from api_gateway.before import Raw, Said
 from api_gateway.dependencies import Servers
 from api_gateway.paths import not_found
 from api_gateway.universes import UniverseKey
 from rollotape import patterns
+from rollotape.answers import IngestAnswer, PatternAnswer, PatternStatsAnswer, ScanAnswer
 from rollotape.cache.items import preliminary
 from rollotape.domain.scan import SORTS, Filters
 from rollotape.errors import Unavailable
@@ -318,10 +318,10 @@ async def get_stats(request: Request, servers: Servers) -> Response:
 
 
 async def _kept(servers: Backends) -> dict[str, Any]:
-    """Answers about trades, and how they are used."""
+    """Answers about trades and the tape, and how they are used; `generation` is of trades."""
     standing = await servers.answers.standing()
     known = standing.moment is not None and not standing.away
-    return asdict(servers.answers.statistics()) | {
+    return asdict(servers.use_of_answers()) | {
         "generation": standing.moment.generation if known and standing.moment else None,
         "redis": await servers.answers.shelf_information(),
     }

@@ -3,9 +3,9 @@
 from fastapi import FastAPI, Request, Response
 
 from api_gateway import ingest, queries
-from api_gateway.answers import IngestAnswer
 from api_gateway.dependencies import Servers
 from rollotape import signals
+from rollotape.answers import IngestAnswer
 
 _KIND = ingest.Kind("signals", ingest.judge_events(signals.read))
 _EXAMPLE = {

@@ -9,10 +9,10 @@ from fastapi import Depends, FastAPI, Request, Response
 from pydantic import Field, TypeAdapter
 
 from api_gateway import cursors, openapi, queries, responses, strengths
-from api_gateway.answers import LeadersAnswer, StrengthAnswer, StrengthHistoryAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.paths import SymbolPath, unknown_symbol
+from rollotape.answers import LeadersAnswer, StrengthAnswer, StrengthHistoryAnswer
 from rollotape.postgres import symbols as stored
 
 MOST = 1_000

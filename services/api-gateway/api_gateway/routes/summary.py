@@ -9,9 +9,10 @@ from fastapi import Depends, FastAPI, Request, Response
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from api_gateway import openapi, queries, reports, responses, scan
+from api_gateway import openapi, queries, responses, scan
 from api_gateway.before import CACHE_CONTROL
 from api_gateway.dependencies import Servers
+from rollotape.answers import reports
 from rollotape.domain.summary import GROUPS, HIGH_CONFIDENCE, Summary, summarise
 from rollotape.facts import instant
 

@@ -9,10 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJs
 from pydantic_core import PydanticCustomError
 
 from api_gateway import cursors, openapi, queries, responses, strengths
-from api_gateway.answers import SymbolAnswer, SymbolsAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.paths import SymbolPath, unknown_symbol
+from rollotape.answers import SymbolAnswer, SymbolsAnswer
 from rollotape.postgres import symbols
 
 MOST = 1_000

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Path, Request, Response
 from pydantic import Field, TypeAdapter
 
-from api_gateway import cursors, openapi, queries, reports, responses
+from api_gateway import cursors, openapi, queries, responses
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.paths import not_found
 from api_gateway.problems import short
 from api_gateway.universes import UniverseKey
+from rollotape.answers import reports
 from rollotape.postgres.universes import Universe
 
 MOST = 1_000

@@ -18,10 +18,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from api_gateway import cursors, openapi, queries, responses
-from api_gateway.answers import VsaAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.paths import SymbolPath, unknown_symbol
+from rollotape.answers import VsaAnswer
 from rollotape.domain.vsa.rules import RULE_SETS
 from rollotape.postgres import market
 

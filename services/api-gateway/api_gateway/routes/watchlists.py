@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request, Response
 
 from api_gateway import bodies, owning, queries, sent
-from api_gateway.belongings import WatchlistAnswer, WatchlistsAnswer
 from api_gateway.dependencies import Servers
 from api_gateway.owning import IdPath, Kept, ListQuery, Wanted
+from rollotape.answers import WatchlistAnswer, WatchlistsAnswer
 from rollotape.postgres import owned
 
 _COLUMNS = ("id", "name", "symbol_count", "symbols", "version", "created_at", "changed_at")

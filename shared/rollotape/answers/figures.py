@@ -1,4 +1,4 @@
-"""The shapes of answers about trades, for OpenAPI and for the columns of their tables."""
+"""The shapes of answers about trades: what patterns have earned."""
 
 from datetime import date, datetime
 from typing import Literal
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api_gateway.answers import Shape
+from rollotape.answers.shape import Shape
 
 ON_PATTERNS = ("no_demand", "no_supply", "stopping_volume")
 """Kinds of volume-spread events that are counted on patterns."""
