@@ -13,13 +13,13 @@ from rollotape import metrics
 from rollotape.domain.performance import told
 from rollotape.postgres import analytics as stored
 from rollotape.postgres.analytics import Filters, Window
-from rollotape.postgres.generations import Moment, has_patterns
+from rollotape.postgres.generations import TAPE, TRADES, Moment, has_patterns
 from rollotape.postgres.pages import Page, Sort, Status
 
 if TYPE_CHECKING:
     from rollotape.postgres.market import Connection
 
-DATASET = "analytics"
+DATASET = TRADES
 DEFAULT_DAYS = 30
 OWN_TYPES = ("SPRING", "SOS", "LPS", "UTAD", "SOW", "LPSY")
 DEFAULT_PER_PAGE = 30
@@ -62,9 +62,9 @@ class Question:
         return ":".join((name, days, f.phase or "all", f.timeframe or "all", f.origin or "all", tag))
 
     @property
-    def ticks(self) -> bool:
-        """Whether the answer changes without a generation: events in the tape have none."""
-        return self.name == "vsa"
+    def dataset(self) -> str:
+        """What its answer is made of, and kept with."""
+        return TAPE if self.name == "vsa" else TRADES
 
 
 def defaults() -> list[Question]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from rollotape import analytics
 from rollotape.analytics import Question
 from rollotape.postgres.analytics import Filters
+from rollotape.postgres.generations import TAPE, TRADES
 from rollotape.postgres.pages import Page, Position
 
 WHEN = datetime(2026, 11, 20, 21, tzinfo=UTC)
@@ -57,6 +58,6 @@ def test_words_that_an_operator_meets_in_redis_can_be_read() -> None:
     assert Question("trend", None, Filters(phase="C"), "SPRING").words == "trend.SPRING:all:C:all:all:-"
 
 
-def test_only_what_has_no_generation_is_made_anew_every_second() -> None:
-    assert {question.name for question in _questions() if question.ticks} == {"vsa"}
-    assert not any(question.ticks for question in analytics.defaults())
+def test_what_is_counted_in_the_tape_has_a_generation_of_its_own() -> None:
+    assert {question.name for question in _questions() if question.dataset == TAPE} == {"vsa"}
+    assert {question.dataset for question in analytics.defaults()} == {TRADES}

@@ -94,7 +94,7 @@ class Analyses:
         """The answer if nobody has to look for it: the client has it, or it is in memory."""
         if given := await self._unchanged(servers, said, asked):
             return given
-        found = await servers.answers.ready(asked.words)
+        found = await servers.kept(asked.question.dataset).ready(asked.words)
         return None if found is None else await self._given(scope, said, asked, found)
 
     async def give(self, servers: "Backends", scope: Scope, said: Said, asked: Asked) -> Given:
@@ -110,7 +110,7 @@ class Analyses:
             return await servers.postgres.attempt(lambda c: analytics.answer(c, asked.question, moment))
 
         try:
-            found = await servers.answers.get(asked.words, compute, ticks=asked.question.ticks)
+            found = await servers.kept(asked.question.dataset).get(asked.words, compute)
         except Unavailable as error:
             log.warning("answer_unavailable", error=str(error.__context__ or error))
             raise problems.unavailable("PostgreSQL") from error
@@ -119,14 +119,14 @@ class Analyses:
     async def _unchanged(self, servers: "Backends", said: Said, asked: Asked) -> Given | None:
         if not said.if_none_match:
             return None
-        standing = await servers.answers.standing()
+        kept = servers.kept(asked.question.dataset)
+        standing = await kept.standing()
         if standing.away or standing.moment is None:
             return None
-        moment = standing.moment.ticking() if asked.question.ticks else standing.moment
-        etag = _etag(moment, standing.behind, asked)
+        etag = _etag(standing.moment, standing.behind, asked)
         if not responses.is_among(etag, said.if_none_match.decode("latin-1")):
             return None
-        servers.answers.count("unchanged")
+        kept.count("unchanged")
         return Given(304, _same(etag, stale=standing.behind), b"")
 
     async def _given(self, scope: Scope, said: Said, asked: Asked, found: Answer) -> Given:

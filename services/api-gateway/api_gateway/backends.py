@@ -22,12 +22,12 @@ from api_gateway.tail import Tail
 from api_gateway.timings import Timings
 from api_gateway.tokens import rules
 from api_gateway.universes import Universes
-from rollotape import analytics
-from rollotape.cache.answers import Answers, open_redis
+from rollotape.cache.answers import Answers, Statistics, open_redis
 from rollotape.cache.generations import Generations
 from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.errors import Unavailable
 from rollotape.postgres import generations, market, universes
+from rollotape.postgres.generations import TAPE, TRADES
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
@@ -205,8 +205,10 @@ class Backends:
         self.audit = Audit(self.postgres, settings.audit_days)
         self._watch = Postgres(settings.model_copy(update={"pool_size": 1}))
         """With a connection of its own: the moment is asked for even while answers take all the others."""
-        self.generations = Generations(lambda: self._watch.attempt(generations.moment))
-        self.answers = Answers(analytics.DATASET, self.generations, open_redis(settings.cache_url))
+        self.generations = self._follow(TRADES)
+        self.answers = Answers(TRADES, self.generations, open_redis(settings.cache_url))
+        self.tape_generations = self._follow(TAPE)
+        self.tape = Answers(TAPE, self.tape_generations, open_redis(settings.cache_url))
         self.analyses = Analyses()
         self._epoch: UUID | None = None
         self.known_partitions: int | None = None
@@ -215,6 +217,17 @@ class Backends:
         """At everything that this gateway works with."""
         self.stock = Kept(lambda: components.stock(self), components.STOCK_FRESH_S)
         self.universes = Universes(lambda: self.postgres.attempt(universes.load))
+
+    def _follow(self, dataset: str) -> Generations:
+        return Generations(lambda: self._watch.attempt(lambda c: generations.moment(c, dataset)))
+
+    def kept(self, dataset: str) -> Answers:
+        """The answers of a dataset."""
+        return self.tape if dataset == TAPE else self.answers
+
+    def use_of_answers(self) -> Statistics:
+        """Of those about trades and about the tape."""
+        return self.answers.statistics().plus(self.tape.statistics())
 
     async def partitions(self) -> int:
         """P of the installation; asked once, because it never changes."""
@@ -261,8 +274,10 @@ class Backends:
         await self.stock.close()
         await self.universes.close()
         await self.generations.close()
+        await self.tape_generations.close()
         await self.lists.close()
         await self.answers.close()
+        await self.tape.close()
         await self._watch.close()
         await self.streams.close()
         await self.postgres.close()

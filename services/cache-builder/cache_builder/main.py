@@ -1,5 +1,6 @@
 """Starts a cache-builder."""
 
+from cache_builder.counting import count
 from cache_builder.handlers import SERVICE, ApplyUpdates
 from cache_builder.rolling import Roll
 from cache_builder.warming import Warming, follow
@@ -15,6 +16,8 @@ EXPIRE_EVERY_S = 1.0
 RECONCILE_EVERY_S = 60.0
 ROLL_EVERY_S = 0.5
 """No generation of answers lives shorter: whoever asks again and again gets most of them from memory."""
+COUNT_EVERY_S = 0.5
+"""The same of other answers than those about trades."""
 BETWEEN_TURNS_S = 0.01
 """Of warming, which waits by itself."""
 WARMING_CONNECTIONS = 2
@@ -34,7 +37,11 @@ async def start(worker: service.Service) -> None:
         if warming is not None:
             warming.wake()  # its answers are to be there before a gateway has heard of the generation
 
+    async def count_up() -> None:
+        await count(worker.pool)
+
     worker.every(ROLL_EVERY_S, roll_up)
+    worker.every(COUNT_EVERY_S, count_up)
     if warming is not None:
         worker.every(BETWEEN_TURNS_S, warming.turn)
 

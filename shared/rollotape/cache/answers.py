@@ -76,8 +76,8 @@ class Held(NamedTuple):
 
     content: bytes
     moment: Moment
-    order: tuple[int, int]
-    """Serial and tick of its moment: greater is later."""
+    order: int
+    """Serial of its moment: greater is later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,21 @@ class Statistics:
     stale: int
     ratio: float | None
     """Of hits; None without traffic."""
+
+    def plus(self, other: "Statistics") -> "Statistics":
+        hits, misses = self.hits + other.hits, self.misses + other.misses
+        return Statistics(
+            entries=self.entries + other.entries,
+            bytes=self.bytes + other.bytes,
+            hits=hits,
+            misses=misses,
+            stale=self.stale + other.stale,
+            ratio=_ratio(hits, misses),
+        )
+
+
+def _ratio(hits: int, misses: int) -> float | None:
+    return hits / (hits + misses) if hits + misses else None
 
 
 def open_redis(url: str | None) -> Redis | None:
@@ -129,8 +144,8 @@ class Answers:
         self._flights: dict[tuple[str, str], asyncio.Task[tuple[Held, Source]]] = {}
         self._counts: Counter[Source] = Counter()
 
-    async def get(self, question: str, compute: Compute, *, ticks: bool = False) -> Answer:
-        """The answer to a question, in words that are its own alone; `ticks`: made anew every second.
+    async def get(self, question: str, compute: Compute) -> Answer:
+        """The answer to a question, in words that are its own alone.
 
         Raises:
             Unavailable: PostgreSQL is away, and there is no older answer.
@@ -138,7 +153,7 @@ class Answers:
         """
         standing = await self._generations.current()
         try:
-            held, source = await self._held(question, compute, standing, ticks)
+            held, source = await self._held(question, compute, standing)
         except Unavailable:
             self.count("none")
             raise
@@ -146,10 +161,10 @@ class Answers:
         return Answer(held.content, held.moment, source == "stale" or standing.behind, source)
 
     async def ready(self, question: str) -> Answer | None:
-        """The answer if it is in memory; of those that tick none is. Counted if it is there."""
+        """The answer if it is in memory. Counted if it is there."""
         standing = await self._generations.current()
         held = self._memory.find(question)
-        if held is None or standing.away or held.order != (standing.serial, 0):
+        if held is None or standing.away or held.order != standing.serial:
             return None
         self.count("memory")
         return Answer(held.content, held.moment, standing.behind, "memory")
@@ -172,7 +187,7 @@ class Answers:
             hits=hits,
             misses=misses,
             stale=self._counts["stale"],
-            ratio=hits / (hits + misses) if hits + misses else None,
+            ratio=_ratio(hits, misses),
         )
 
     async def are_shared(self) -> bool:
@@ -189,13 +204,10 @@ class Answers:
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._shelf.close()
 
-    async def _held(
-        self, question: str, compute: Compute, standing: Standing, ticks: bool
-    ) -> tuple[Held, Source]:
+    async def _held(self, question: str, compute: Compute, standing: Standing) -> tuple[Held, Source]:
         if standing.away or standing.moment is None:
             return await self._older(question, standing), "stale"
-        moment = standing.moment.ticking() if ticks else standing.moment
-        order = standing.serial, moment.tick
+        moment, order = standing.moment, standing.serial
         held = self._memory.find(question)
         if held is not None and held.order == order:
             return held, "memory"
@@ -210,7 +222,7 @@ class Answers:
     def _will_do(self, held: Held, standing: Standing) -> bool:
         """Whether it was the answer until a moment ago."""
         assert standing.moment is not None
-        just_before = held.order == (standing.serial - 1, 0) and held.moment.epoch == standing.moment.epoch
+        just_before = held.order == standing.serial - 1 and held.moment.epoch == standing.moment.epoch
         return just_before and time.monotonic() - standing.since < self.grace_s
 
     async def _older(self, question: str, standing: Standing) -> Held:
@@ -219,20 +231,20 @@ class Answers:
             return held
         epoch = standing.moment.epoch if standing.moment else None
         if found := await self._shelf.latest(question, epoch):
-            held = Held(*found, (0, 0))
+            held = Held(*found, 0)
             self._memory.keep(question, held)
             return held
         raise Unavailable("postgres: away, and the question has no older answer")
 
     async def _shared(
-        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]
+        self, question: str, compute: Compute, moment: Moment, order: int
     ) -> tuple[Held, Source]:
         """One search for everybody who asks for the same; it goes on when who asked first has gone."""
         waited_for = (question, moment.name) in self._flights
         held, source = await asyncio.shield(self._flight(question, compute, moment, order))
         return held, "shared" if waited_for and source == "postgres" else source
 
-    def _begin(self, question: str, compute: Compute, moment: Moment, order: tuple[int, int]) -> None:
+    def _begin(self, question: str, compute: Compute, moment: Moment, order: int) -> None:
         """Search while nobody waits; what is computed is counted all the same."""
         if (question, moment.name) not in self._flights:
             flight = self._flight(question, compute, moment, order, patient_s=LEFT_TO_OTHERS_S)
@@ -247,7 +259,7 @@ class Answers:
         question: str,
         compute: Compute,
         moment: Moment,
-        order: tuple[int, int],
+        order: int,
         *,
         patient_s: float = 0.0,
     ) -> "asyncio.Task[tuple[Held, Source]]":
@@ -265,7 +277,7 @@ class Answers:
             flight.exception()  # seen, even if everybody who waited has gone
 
     async def _search(
-        self, question: str, compute: Compute, moment: Moment, order: tuple[int, int], patient_s: float
+        self, question: str, compute: Compute, moment: Moment, order: int, patient_s: float
     ) -> tuple[Held, Source]:
         content, source = await self._found_or_computed(question, compute, moment, patient_s)
         held = Held(content, moment, order)
@@ -354,7 +366,7 @@ class _Shelf:
         return self._redis is not None and not self._failing
 
     def key(self, question: str, moment: Moment) -> str:
-        of = f"{__version__}:{moment.epoch}:{moment.next_exit_us or ''}:{moment.tick}".encode()
+        of = f"{__version__}:{moment.epoch}:{moment.next_exit_us or ''}".encode()
         tag = blake2b(of, digest_size=8, person=b"rollo-answer").hexdigest()
         return f"{self._dataset}:v{moment.generation}:{question}:{moment.day}:{tag}"
 
@@ -399,7 +411,10 @@ class _Shelf:
             pointer = _opened(await redis.get(self._latest(question)))
             if pointer is None:
                 return None
-            moment = Moment(*orjson.loads(pointer))
+            said = orjson.loads(pointer)
+            if len(said) != len(Moment._fields):  # of another version
+                return None
+            moment = Moment(*said)
             content = _opened(await redis.get(self.key(question, moment)))
             return None if content is None or epoch not in (None, moment.epoch) else (content, moment)
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:  # generic in the stubs only
 
 _SQL = queries("generations")
 
+TRADES, TAPE = "analytics", "tape"
+"""Datasets: what trades have earned; volume-spread events, and their counts on patterns."""
+LOCK = 0x636F756E74
+"""Advisory lock of the one who counts: "count" in ASCII."""
+
 
 class Moment(NamedTuple):
     """Two moments of one `name` have the same answers. Times in microseconds since 1970."""
@@ -32,31 +37,34 @@ class Moment(NamedTuple):
     """When the next trade will be over that says so already; None as a rule."""
     waiting_us: int
     """How long the oldest change has been waiting to be rolled up; 0 without one."""
-    tick: int = 0
-    """The second, where answers change without a generation."""
 
     @property
     def name(self) -> str:
         """Part of keys and of ETags."""
-        return f"{self.epoch}:{self.generation}:{self.day}:{self.next_exit_us or ''}:{self.tick}"
-
-    def ticking(self) -> "Moment":
-        """The same for answers that are to be made anew every second."""
-        return self._replace(tick=self.now_us // 1_000_000)
+        return f"{self.epoch}:{self.generation}:{self.day}:{self.next_exit_us or ''}"
 
 
-async def moment(connection: "Connection") -> Moment:
-    """
+async def moment(connection: "Connection", dataset: str = TRADES) -> Moment:
+    """Of the answers of one dataset.
+
     Raises:
         Unavailable: the database is not installed.
     """
     try:
-        row = await connection.fetchrow(_SQL["moment"])
+        if dataset == TRADES:
+            row = await connection.fetchrow(_SQL["moment"])
+        else:
+            row = await connection.fetchrow(_SQL["moment_of"], dataset)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
         row = None
     if row is None:
         raise Unavailable("postgres: not migrated, run `rollo migrate`")
     return Moment(*row)
+
+
+async def count_up(connection: "Connection") -> list[str]:
+    """Take the marks of datasets; those that have a new generation. Of trades the roller counts."""
+    return [row["dataset"] for row in await connection.fetch(_SQL["count_up"], LOCK)]
 
 
 async def has_patterns(connection: "Connection", first: datetime, last: datetime, filters: Filters) -> bool:

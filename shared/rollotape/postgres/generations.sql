@@ -12,6 +12,27 @@ SELECT i.epoch::text AS epoch, g.generation,
 FROM installation i, generations g, (SELECT clock_timestamp() AS now) n
 WHERE g.dataset = 'analytics'
 
+-- name: moment_of
+-- The same of another dataset. Its changes are counted by marks; one that is seen later has its mark wait until then.
+SELECT i.epoch::text AS epoch, g.generation,
+       (extract(epoch FROM g.changed_at) * 1000000)::bigint AS changed_us,
+       (extract(epoch FROM n.now) * 1000000)::bigint AS now_us,
+       new_york_day(n.now)::text AS day, NULL::bigint AS next_exit_us,
+       coalesce((SELECT (extract(epoch FROM n.now - min(c.due_at)) * 1000000)::bigint FROM changed_answers c
+                 WHERE c.dataset = g.dataset AND c.due_at <= n.now), 0) AS waiting_us
+FROM installation i, generations g, (SELECT clock_timestamp() AS now) n
+WHERE g.dataset = $1
+
+-- name: count_up
+-- Whoever sees the number sees what was marked: a mark and what it tells of came in one transaction. One counts at a time.
+WITH ours AS (SELECT pg_try_advisory_xact_lock($1) AS ours),
+taken AS (
+    DELETE FROM changed_answers WHERE due_at <= clock_timestamp() AND (SELECT ours FROM ours) RETURNING dataset
+)
+UPDATE generations SET generation = generation + 1, changed_at = clock_timestamp()
+WHERE dataset IN (SELECT dataset FROM taken)
+RETURNING dataset
+
 -- name: has_patterns
 -- Whether there is a pattern that a trade could have been of, among the newest thousand of the window: asked only where
 -- there is no trade at all, and often in vain.

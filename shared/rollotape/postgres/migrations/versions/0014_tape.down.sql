@@ -1,0 +1,13 @@
+DROP TRIGGER mark_tape ON sectors;
+DROP TRIGGER mark_counts_emptied ON patterns;
+DROP TRIGGER mark_counts_deleted ON patterns;
+DROP TRIGGER mark_counts_updated ON patterns;
+DROP TRIGGER mark_counts_inserted ON patterns;
+DROP TRIGGER mark_events_emptied ON vsa_events;
+DROP TRIGGER mark_events_deleted ON vsa_events;
+DROP TRIGGER mark_events_updated ON vsa_events;
+DROP TRIGGER mark_events_inserted ON vsa_events;
+DROP FUNCTION mark_counts, mark_events, mark_tape;
+DELETE FROM generations WHERE dataset = 'tape';
+DROP TABLE changed_answers;
+DROP INDEX idx_vsa_events_knowable_at;
