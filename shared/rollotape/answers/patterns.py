@@ -107,7 +107,7 @@ class AnswersInRedis(Shape):
 
 
 class AnswerStats(Shape):
-    """Answers about trades that this gateway keeps, counted since it started."""
+    """Answers about trades and the tape that this gateway keeps, counted since it started."""
 
     entries: int
     bytes: int
@@ -115,7 +115,7 @@ class AnswerStats(Shape):
     misses: int = Field(description="Computations.")
     stale: int
     ratio: float | None = Field(description="Of hits; null without traffic.")
-    generation: int | None = Field(description="Null before the first, and while it is not known.")
+    generation: int | None = Field(description="Of trades; null before the first, and while it is not known.")
     redis: AnswersInRedis | None = Field(description="Null while it is away, or where there is none.")
 
 

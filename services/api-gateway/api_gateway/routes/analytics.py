@@ -310,7 +310,7 @@ async def get_vsa_metrics(
     """Events that became known in the window, and those counted on the patterns detected in it, by rule set.
 
     Events belong to no trade: of the filters they heed `timeframe`, `symbols` and `sectors`; patterns heed
-    all of them. Nothing marks that they changed: this answer is made anew every second.
+    all of them. They have a `generation` of their own: a trade that closes leaves this answer as it is.
     """
     return await _answer(request, servers, VSA, asked)
 
