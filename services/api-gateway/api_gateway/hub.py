@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ import structlog
 from api_gateway.newest import Newest, Wants
 from api_gateway.subscriptions import (
     BARS,
+    EVERYTHING,
     LETTERS,
     NOTHING,
     PATTERNS,
@@ -36,7 +38,9 @@ from rollotape.streams.position import order
 
 HEARTBEAT_S = 10.0
 FRAME_BYTES = 16 * 1_024
-"""A message is closed when it is as large: so much, and one fact, is held for one who does not read."""
+"""A message is closed when it is as large."""
+_WRITE_BYTES = 32 * 1_024
+"""Messages that wait are written together up to this: so much, or one message, who does not read holds up."""
 MOST_BYTES = 16 * 1_024 * 1_024
 """Of payloads in the ring."""
 PAGE = 100
@@ -84,14 +88,25 @@ class News:
 class Batch:
     """Facts that are told in one message, up to the place `last`; a gap has none."""
 
-    __slots__ = ("bytes", "framed", "gap", "last", "news")
+    __slots__ = ("bytes", "framed", "gap", "last", "news", "symbols")
 
     def __init__(self, last: str, news: list[News], size: int, *, gap: bool = False) -> None:
         self.last, self.news, self.bytes, self.gap = last, news, size, gap
         self.framed: dict[Shared, bytes | None] = {}
+        self.symbols: dict[str, set[str]] = {}
+        """By channel, whom it is about."""
+        for one in news:
+            self.symbols.setdefault(one.channel, set()).add(one.fact.symbol)
+
+    def concerns(self, subscription: Subscription) -> bool:
+        """Whether anything in it can be for those who subscribe so; seldom for those of a few symbols."""
+        for channel, symbols in self.symbols.items():
+            wanted = subscription.of(channel)
+            if EVERYTHING in wanted or not wanted.isdisjoint(symbols):
+                return True
+        return False
 
     def forget(self) -> None:
-        """What was made of it; one who is late has it made again."""
         self.framed.clear()
         for news in self.news:
             news.forget()
@@ -152,8 +167,10 @@ class Hub:
         """Number of its first batch."""
         self._facts = self._bytes = 0
         self._portions: dict[tuple[Shared, int], tuple[bytes | None, int]] = {}
-        self._made: list[Batch] = []
-        """Messages of values, and batches with messages, that were made since everybody was last told."""
+        self._written: dict[tuple[Shared, int], tuple[bytes | None, int]] = {}
+        self._made: set[Batch] = set()
+        """Messages of values, what is written at once, and batches with messages: of this round alone."""
+        self._frames = 0
 
     # ---- clients
 
@@ -387,10 +404,17 @@ class Hub:
                     self._hand(client, frame(_here(self.place(client))))
                 if n % _CLIENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            for batch in self._made:
-                batch.forget()
-            self._made.clear()
-            self._portions.clear()
+            self._forget_round()
+
+    def _forget_round(self) -> None:
+        """What was made once for everybody; who is late has it made again."""
+        for batch in self._made:
+            batch.forget()
+        self._made.clear()
+        self._portions.clear()
+        self._written.clear()
+        WS_FRAMES.inc(self._frames)
+        self._frames = 0
 
     def _drained(self, client: Client) -> None:
         """Its connection has room again."""
@@ -408,23 +432,50 @@ class Hub:
 
     def _tell_all(self, client: Client) -> None:
         end = self._first + len(self._ring)
-        while client.live and client.wire.is_ready:
+        while client.live:
             if client.next < end:
-                framed = self._framed(self._ring[client.next - self._first], client)
-                client.next += 1
-                if framed:
-                    self._hand(client, framed)
+                if not client.wire.is_ready:
+                    return
+                framed, client.next = self._facts_for(client)
             elif client.seen < self._newest.last and client.subscription.of_values:
+                if not client.wire.is_ready:
+                    return
                 framed, client.seen = self._values(client)
-                if framed:
-                    self._hand(client, framed)
             else:
                 return
+            if framed:
+                self._hand(client, framed)
 
     def _hand(self, client: Client, framed: bytes) -> None:
         client.wire.write(framed)
         client.quiet_since = client.wire.loop.time()
-        WS_FRAMES.inc()
+        self._frames += 1
+
+    def _facts_for(self, client: Client) -> tuple[bytes | None, int]:
+        """What is written to a client next, and the batch after it; the same for all who are as far."""
+        if client.skip is not None:
+            return self._framed(self._ring[client.next - self._first], client), client.next + 1
+        key = client.shared, client.next
+        found = self._written.get(key)
+        if found is None:
+            found = self._written[key] = self._joined(client)
+        return found
+
+    def _joined(self, client: Client) -> tuple[bytes | None, int]:
+        """Messages from its place on, as one write."""
+        parts: list[bytes] = []
+        size, after = 0, client.next
+        for batch in islice(self._ring, client.next - self._first, None):
+            framed = self._framed(batch, client)
+            if framed:
+                if parts and size + len(framed) > _WRITE_BYTES:
+                    break
+                parts.append(framed)
+                size += len(framed)
+            after += 1
+        if not parts:
+            return None, after
+        return parts[0] if len(parts) == 1 else b"".join(parts), after
 
     def _framed(self, batch: Batch, client: Client) -> bytes | None:
         """The message of a batch to a client; None where nothing in it is for it."""
@@ -438,10 +489,12 @@ class Hub:
         return batch.framed[client.shared]
 
     def _encoded(self, batch: Batch, shared: Shared, skip: tuple[int, int]) -> bytes | None:
-        self._made.append(batch)
         if batch.gap:
             told = frame(b"[" + _gap(self._named(batch.last)) + b"]")
             return told if shared.subscription.of_facts else None
+        self._made.add(batch)
+        if not batch.concerns(shared.subscription):
+            return None
         items = [
             news.item(self._epoch)
             for news in batch.news

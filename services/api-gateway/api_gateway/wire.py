@@ -33,6 +33,7 @@ class Wire(WebSocketsSansIOProtocol):
     """Called when the buffer has become empty."""
     on_silence: Callable[[], None] | None = None
     """Called when a ping was not answered."""
+    _is_full = False
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -53,8 +54,13 @@ class Wire(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             self.transport.write(b"".join(pong))
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._is_full = True
+
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._is_full = False
         if self.on_drain:
             self.on_drain()
 
@@ -65,8 +71,12 @@ class Wire(WebSocketsSansIOProtocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether a frame can be written now."""
-        return self.writable.is_set() and self.is_open
+        """Whether a frame can be written now: asked for everybody at every flush, so it asks little itself.
+
+        A connection whose other end said that it closes is closing here, too, from that moment on.
+        """
+        gone = self._is_full or self.close_sent or self.disconnected
+        return not gone and not self.transport.is_closing()
 
     def write(self, framed: bytes) -> None:
         """One frame, while `is_ready`."""
