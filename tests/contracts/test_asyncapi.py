@@ -9,9 +9,11 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from api_gateway import subscriptions, tail
 from rollotape import asyncapi
 from rollotape.cli import contracts
 from rollotape.events import BAR_ENTRY, STREAMS
+from support.sockets import CONTROL
 
 BAR = {
     "symbol": "AAPL",
@@ -27,6 +29,9 @@ FRAME = {
     "timeframe": "1d",
     "frame": {name: [BAR[name]] for name in ("symbol", "ts", "open", "high", "low", "close", "volume")},
 }
+CHANNEL = {"address", "title", "summary", "description", "servers", "parameters", "messages", "bindings"}
+OPERATION = {"action", "channel", "title", "summary", "description", "messages", "reply", "bindings"}
+MESSAGE = {"name", "title", "summary", "description", "contentType", "payload", "headers", "examples"}
 ROOT = {"asyncapi", "id", "info", "servers", "defaultContentType", "channels", "operations", "components"}
 
 
@@ -58,11 +63,17 @@ def test_it_has_what_asyncapi_3_asks_for_and_only_known_names(document: dict[str
     assert document["asyncapi"] == "3.0.0"
     assert set(document) <= ROOT
     assert {"title", "version"} <= set(document["info"])
+    for server in document["servers"].values():
+        assert {"host", "protocol"} <= set(server)
+    for channel in document["channels"].values():
+        assert {name for name in channel if not name.startswith("x-")} <= CHANNEL
     for operation in document["operations"].values():
+        assert set(operation) <= OPERATION
         assert operation["action"] in ("send", "receive")
         assert set(operation["channel"]) == {"$ref"}
     for message in document["components"]["messages"].values():
-        assert {"name", "contentType", "payload"} <= set(message)
+        assert {"name", "contentType", "payload"} <= set(message) <= MESSAGE
+        assert message["summary"]
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
@@ -70,15 +81,46 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
         assert isinstance(_at(document, reference), dict), reference
 
 
-def test_messages_of_an_operation_are_messages_of_its_channel(document: dict[str, Any]) -> None:
+def test_messages_of_the_operations_of_a_channel_are_its_messages(document: dict[str, Any]) -> None:
+    used: dict[str, set[str]] = {}
     for operation in document["operations"].values():
-        channel = operation["channel"]["$ref"]
-        known = {f"{channel}/messages/{name}" for name in _at(document, channel)["messages"]}
-        assert {m["$ref"] for m in operation["messages"]} == known
+        for said in (operation, *([operation["reply"]] if "reply" in operation else [])):
+            found = used.setdefault(said["channel"]["$ref"], set())
+            found |= {m["$ref"] for m in said["messages"]}
+    for name, channel in document["channels"].items():
+        reference = f"#/channels/{name}"
+        assert used[reference] == {f"{reference}/messages/{message}" for message in channel["messages"]}
+
+
+def test_every_example_is_one(document: dict[str, Any]) -> None:
+    examples = [
+        (message["payload"]["$ref"].rpartition("/")[2], example["payload"])
+        for message in document["components"]["messages"].values()
+        for example in message.get("examples", ())
+    ]
+    assert {model for model, _ in examples} == {"Auth", "Subscribe", "Unsubscribe", "Told", "EventTold"}
+    for model, value in examples:
+        assert _accepts(document, model, value), value
+
+
+def test_what_is_said_live_is_what_the_gateway_knows(document: dict[str, Any]) -> None:
+    """The document is written where the gateway is not known, from nothing that the gateway reads."""
+    schemas = document["components"]["schemas"]
+    stream = document["channels"]["stream"]
+    assert set(schemas["Filters"]["properties"]) == set(subscriptions.FILTERS)
+    for action, fields in (("Subscribe", {"filters", "since"}), ("Unsubscribe", set())):
+        assert set(schemas[action]["properties"]) == {"action", *subscriptions.CHANNELS, *fields}
+        for channel in subscriptions.CHANNELS:
+            assert schemas[action]["properties"][channel]["maxItems"] == subscriptions.MOST_SYMBOLS
+    told = {s["properties"]["T"]["const"] for s in schemas.values() if "T" in s.get("properties", ())}
+    assert {*subscriptions.LETTERS.values(), *CONTROL, tail.GAP} == told
+    codes = schemas["Error"]["properties"]["code"]["enum"]
+    assert [int(number) for number in stream["x-errors"]] == codes
+    assert {str(4_000 + code) for code in codes} < set(stream["x-closes"])
 
 
 def test_every_stream_is_a_channel_with_its_address_and_its_field(document: dict[str, Any]) -> None:
-    assert set(document["channels"]) == set(STREAMS)
+    assert set(document["channels"]) == {*STREAMS, "stream", "events"}
     bars = document["channels"]["bars"]
     assert bars["address"] == "bars.{partition}"
     assert list(bars["parameters"]) == ["partition"]

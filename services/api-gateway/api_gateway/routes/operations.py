@@ -67,7 +67,7 @@ async def openapi_json(request: Request) -> Response:
 
 
 async def asyncapi_json(request: Request) -> Response:
-    """AsyncAPI 3 of the streams behind it."""
+    """AsyncAPI 3 of the streams behind it, and of what is told live."""
     _no_parameters(request)
     return await responses.data(request, responses.dumps(asyncapi.document()))
 
