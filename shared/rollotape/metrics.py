@@ -3,6 +3,10 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+LONG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600)
+AMOUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+
+BUILD = Gauge("rollo_build_info", "1 for what runs here", ("service", "version", "python"))
 
 # ---- delivery: what happens to entries between the stream and their acknowledgement
 DELIVERY_ENTRIES = Counter(
@@ -24,6 +28,9 @@ DELIVERY_BATCHES = Counter(
 DELIVERY_SECONDS = Histogram(
     "rollo_delivery_batch_seconds", "Duration of one attempt to apply a batch", ("group",), buckets=SECONDS
 )
+DELIVERY_SIZE = Histogram(
+    "rollo_delivery_batch_entries", "Entries of one attempt to apply a batch", ("group",), buckets=AMOUNTS
+)
 DELIVERY_SPLITS = Counter(
     "rollo_delivery_splits_total", "Batches split in two. cause: timeout, failed", ("stream", "cause")
 )
@@ -43,7 +50,7 @@ DELIVERY_FAILURES = Counter(
     ("stream",),
 )
 
-# ---- streams: where each partition stands, of the partitions this replica holds
+# ---- streams: where each stands, said by who holds its partition and by every cache-builder, for all of them
 STREAM_LAG = Gauge(
     "rollo_stream_lag_entries",
     "Entries not yet delivered to the group; an upper bound where rollo_stream_lag_known is 0",
@@ -57,12 +64,22 @@ STREAM_PENDING = Gauge(
     "Entries delivered to the group and not yet acknowledged",
     ("stream", "group"),
 )
+STREAM_OLDEST = Gauge(
+    "rollo_stream_oldest_pending_seconds",
+    "Age of the oldest entry that was delivered to the group and is not acknowledged; 0: none",
+    ("stream", "group"),
+)
 STREAM_LENGTH = Gauge("rollo_stream_length_entries", "Entries kept in the stream", ("stream",))
 
 # ---- leases and janitor
 LEASES_HELD = Gauge("rollo_leases_held_partitions", "Partitions this replica works on", ("service",))
 LEASES_REPLICAS = Gauge("rollo_leases_live_replicas", "Live replicas of the service", ("service",))
 LEASES_FAILURES = Counter("rollo_leases_failures_total", "Heartbeats that failed", ("service",))
+LEASES_OWNED = Gauge(
+    "rollo_leases_owned_partitions", "Partitions that anybody works on, as PostgreSQL has it", ("service",)
+)
+LEASES_OWNERS = Gauge("rollo_leases_owners", "Replicas that hold partitions", ("service",))
+PARTITIONS = Gauge("rollo_installation_partitions", "Partitions of this installation")
 JANITOR_TRIMMED = Counter("rollo_janitor_trimmed_entries_total", "Entries trimmed", ("kind",))
 JANITOR_RUNS = Counter(
     "rollo_janitor_runs_total", "Runs of the janitor. outcome: done, elsewhere, failed", ("outcome",)
@@ -70,6 +87,30 @@ JANITOR_RUNS = Counter(
 
 # ---- process
 LOOP_DELAY = Gauge("rollo_loop_delay_seconds", "How late the event loop woke from its last short sleep")
+
+# ---- servers: asked by every cache-builder
+REDIS_UP = Gauge("rollo_redis_up", "1 when this Redis answered. role: streams, cache", ("role",))
+REDIS_MEMORY = Gauge("rollo_redis_memory_bytes", "Memory used", ("role",))
+REDIS_MEMORY_MOST = Gauge("rollo_redis_memory_most_bytes", "maxmemory; 0: no limit", ("role",))
+REDIS_MAY_EVICT = Gauge("rollo_redis_may_evict", "1 when its policy may drop keys", ("role",))
+REDIS_EVICTED = Gauge(
+    "rollo_redis_evicted_keys", "Keys dropped for want of memory since its start", ("role",)
+)
+POSTGRES_UP = Gauge("rollo_postgres_up", "1 when PostgreSQL answered")
+POSTGRES_CONNECTIONS = Gauge("rollo_postgres_connections", "Client connections of the whole server")
+POSTGRES_CONNECTIONS_MOST = Gauge("rollo_postgres_connections_most", "max_connections")
+POSTGRES_BYTES = Gauge("rollo_postgres_bytes", "Size of the database on disk")
+POOL_CONNECTIONS = Gauge(
+    "rollo_pool_connections",
+    "Connections of this process to PostgreSQL. state: used, free (open or still to be opened)",
+    ("pool", "state"),
+)
+OUTBOX_OLDEST = Gauge(
+    "rollo_outbox_oldest_seconds", "How long the oldest commit has been waiting to be told to others; 0: none"
+)
+COMPONENT = Gauge(
+    "rollo_component_status", "As the gateway judges it: 1 up, 0.5 degraded, 0 down", ("component",)
+)
 
 # ---- gateway: routes by their template, methods by name, status as 2xx ... 5xx (0xx: the connection broke)
 HTTP_REQUESTS = Counter("rollo_http_requests_total", "Requests answered", ("route", "method", "status"))
@@ -92,6 +133,17 @@ WS_ENDED = Counter(
     ("number",),
 )
 
+SSE_CLIENTS = Gauge("rollo_sse_clients", "Connected clients of server-sent events")
+SSE_DROPPED = Counter(
+    "rollo_sse_dropped_total", "Clients of server-sent events cut off because they were slow"
+)
+FACT_CLIENT = Histogram(
+    "rollo_fact_client_seconds",
+    "From the entry of a fact on `updates`, made right after its commit, until every client that was ready "
+    "had been handed it",
+    buckets=SECONDS,
+)
+
 # ---- detector: what became of bars, and where the time went
 BARS = Counter(
     "rollo_bars_input_total",
@@ -102,6 +154,17 @@ BARS = Counter(
 BARS_CONFLICTS = Counter(
     "rollo_bars_conflicts_total", "Bars that met another content of equal revision; the hash decided"
 )
+BARS_LATE = Counter(
+    "rollo_bars_late_total",
+    "Bars applied that are older than the newest one stored of their symbol and timeframe",
+)
+BAR_COMMIT = Histogram(
+    "rollo_bar_commit_seconds",
+    "From the end of a bar to its commit, of bars that arrived within an hour of their end: others are "
+    "history",
+    buckets=LONG_SECONDS,
+)
+BATCH_BARS = Histogram("rollo_batch_bars", "Bars of one batch of the detector", buckets=AMOUNTS)
 BATCHES_MOVED = Counter(
     "rollo_batches_moved_total",
     "Commits given up because a symbol's version had moved; gathered again",
@@ -129,6 +192,11 @@ WYCKOFF_ROWS = Counter(
 
 # ---- rs-worker: how far scores are behind, and what it took to catch up
 STRENGTH_BACKLOG = Gauge("rollo_strength_backlog_dates", "Dates whose scores are due")
+STRENGTH_OLDEST = Gauge(
+    "rollo_strength_oldest_mark_seconds",
+    "How long the oldest change of daily bars has been waiting for new scores; 0: none",
+)
+STRENGTH_DUE = Gauge("rollo_strength_due", "What of relative strength is due. what: marks, dates", ("what",))
 STRENGTH_DATES = Counter("rollo_strength_dates_total", "Dates scored, each time counted")
 STRENGTH_ROWS = Counter(
     "rollo_strength_rows_total",
@@ -142,6 +210,54 @@ ROLLUPS_BACKLOG = Gauge("rollo_rollups_backlog_days", "Days whose rollups are du
 ROLLUPS_OLDEST = Gauge(
     "rollo_rollups_oldest_mark_seconds",
     "How long the oldest change has been waiting for new answers; 0: none",
+)
+
+# ---- market: how new the bars are, asked by every cache-builder
+MARKET_OPEN = Gauge("rollo_market_open", "1 during a session of the exchange")
+BARS_OVERDUE = Gauge(
+    "rollo_bars_overdue_seconds",
+    "For how long, in open market, the next bar of a timeframe has been overdue; 0: it is not. A timeframe "
+    "that nobody has sent for five sessions is none",
+    ("timeframe",),
+)
+
+# ---- proofs: made again and again while everything runs
+VERIFY_RUNS = Counter(
+    "rollo_verify_runs_total", "Samples verified. outcome: done, failed (verify itself)", ("outcome",)
+)
+VERIFY_CHECKED = Counter(
+    "rollo_verify_checked_total",
+    "What was recomputed and compared. what: symbols, bars, events, patterns, scores, rollups",
+    ("what",),
+)
+VERIFY_DIFFERING = Counter("rollo_verify_differing_total", "Rows that were not what follows from the inputs")
+ACCOUNTED = Counter(
+    "rollo_accounting_rows_total",
+    "Rows of acknowledged entries, read from the streams again and looked for in PostgreSQL. found: applied "
+    "(stored as sent, once or often), superseded (a greater version is stored), running (never stored), "
+    "dead (refused, or a dead letter), missing. Together they are the input; none may be missing",
+    ("kind", "found"),
+)
+DEAD_LETTERS = Gauge(
+    "rollo_dead_letters",
+    "Of the newest 10,000 dead letters, how many have this reason: the first field that was refused",
+    ("service", "reason"),
+)
+
+# ---- cache-builder: who has come into which saved scan
+ENTRANTS_BACKLOG = Gauge(
+    "rollo_entrants_backlog_marks",
+    "What is still to be looked at. kind: symbols (for every saved scan), scans (for every symbol)",
+    ("kind",),
+)
+ENTRANTS_OLDEST = Gauge(
+    "rollo_entrants_oldest_mark_seconds", "How long the oldest change has been waiting to be looked at; 0: none"
+)
+ENTRANTS_ROWS = Counter(
+    "rollo_entrants_rows_total",
+    "Symbols that came into a saved scan or left it. change: told, silent (historical, or its owner changed "
+    "the scan), left",
+    ("change",),
 )
 
 # ---- watchdog
@@ -181,7 +297,8 @@ MODEL_REPAIRED = Counter(
 ANSWERS = Counter(
     "rollo_answers_total",
     "Answers of a dataset by where they came from: memory, redis, shared (another request was computing it), "
-    "unchanged (304), postgres (computed: the only misses), stale (PostgreSQL was away), none (503)",
+    "unchanged (304), postgres and model (computed: the only misses), stale (PostgreSQL was away), none "
+    "(503)",
     ("dataset", "source"),
 )
 ANSWERS_SECONDS = Histogram(

@@ -124,7 +124,12 @@ class Service:
         await asyncio.gather(*(delivery.hold(partitions) for delivery in self._deliveries))
 
     async def _export_standings(self) -> None:
-        export([s for delivery in self._deliveries for s in await delivery.standings()], self.name)
+        try:
+            standings = [s for delivery in self._deliveries for s in await delivery.standings()]
+        except BaseException:
+            export([], self.name)  # a gauge that stands still would look like a stack that does
+            raise
+        export(standings, self.name)
 
     def every(self, seconds: float, job: Job) -> None:
         """Run a job again and again. One that fails runs again at its next turn; a series is logged once."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -14,6 +15,7 @@ from rollotape.events import STREAMS
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry, Handler, Weigh
 from rollotape.streams.partitions import stream_name
+from rollotape.streams.position import order
 from rollotape.streams.subscriber import PartitionSubscriber, Plan, register, unregister
 
 __all__ = ["Delivery", "Entry", "Handler", "Standing", "Weigh", "export"]
@@ -36,6 +38,7 @@ class Standing:
     lag_known: bool
     pending: int
     group_exists: bool = True
+    oldest_pending_s: float = 0.0
 
 
 class Delivery:
@@ -152,19 +155,43 @@ async def standing(redis: Redis, stream: str, group: str) -> Standing:
             lag, at_end = info.get("lag"), info["last-delivered-id"] == about["last-generated-id"]
             known = lag is not None or at_end
             entries = 0 if at_end else length if lag is None else int(lag)
-            return Standing(stream, length, entries, known, int(info["pending"]))
+            oldest_s = await _oldest_pending_s(redis, stream, group) if info["pending"] else 0.0
+            return Standing(
+                stream, length, entries, known, int(info["pending"]), oldest_pending_s=oldest_s
+            )
     return Standing(stream, length, length, lag_known=True, pending=0, group_exists=False)
 
 
-_GAUGES = (metrics.STREAM_LAG, metrics.STREAM_LAG_KNOWN, metrics.STREAM_PENDING, metrics.STREAM_LENGTH)
+async def _oldest_pending_s(redis: Redis, stream: str, group: str) -> float:
+    """By the clock that made the ids; 0 when all was acknowledged meanwhile."""
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.time()
+    pipeline.xpending(stream, group)
+    (seconds, micros), found = await pipeline.execute(raise_on_error=False)
+    if isinstance(found, ResponseError) or not found["min"]:  # or the group is gone meanwhile
+        return 0.0
+    arrived_ms, _ = order(found["min"].decode())
+    return max(0.0, float(seconds) + int(micros) / 1e6 - arrived_ms / 1e3)
+
+
+_OF_GROUPS = (metrics.STREAM_LAG, metrics.STREAM_LAG_KNOWN, metrics.STREAM_PENDING, metrics.STREAM_OLDEST)
+_exported: dict[str, set[str]] = {}
+"""By group, the streams whose gauges were set."""
 
 
 def export(standings: Sequence[Standing], group: str) -> None:
-    """Set the gauges of these streams, and of no others."""
-    for gauge in _GAUGES:
-        gauge.clear()  # a partition given up is somebody else's to report
+    """Set the gauges of these streams; one that was given up is somebody else's to report."""
+    held = {p.stream for p in standings}
+    for stream in _exported.get(group, set()) - held:
+        for gauge in _OF_GROUPS:
+            with suppress(KeyError):
+                gauge.remove(stream, group)
+        with suppress(KeyError):
+            metrics.STREAM_LENGTH.remove(stream)
+    _exported[group] = held
     for p in standings:
         metrics.STREAM_LAG.labels(p.stream, group).set(p.lag)
         metrics.STREAM_LAG_KNOWN.labels(p.stream, group).set(p.lag_known)
         metrics.STREAM_PENDING.labels(p.stream, group).set(p.pending)
+        metrics.STREAM_OLDEST.labels(p.stream, group).set(p.oldest_pending_s)
         metrics.STREAM_LENGTH.labels(p.stream).set(p.length)
