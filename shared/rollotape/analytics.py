@@ -1,7 +1,7 @@
 """Questions about trades, and their answers as they are kept: the same bytes from every process."""
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,8 +88,9 @@ async def answer(connection: "Connection", question: Question, moment: Moment) -
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         said = await _ANSWERS[question.name](connection, question, window)
         doubts = [*suspicions(said)]
-        seen = (window.first, window.now, question.filters)
-        if _no_trades(question, said) and await has_patterns(connection, *seen):
+        if _no_trades(question, said) and await has_patterns(
+            connection, window.first, window.now, _of_question(question)
+        ):
             doubts.append("no trades where patterns exist")
     for doubt in dict.fromkeys(doubts):
         metrics.ANSWERS_SUSPICIOUS.inc()
@@ -119,7 +120,19 @@ def suspicions(said: Any) -> Iterator[str]:
 
 
 def _no_trades(question: Question, said: Mapping[str, Any]) -> bool:
-    return question.name == "pattern_performance" and said["total"]["trade_count"] == 0
+    """Nothing closed at all; that a later page is empty, or that nothing goes on, is nothing odd."""
+    if question.name in ("pattern_performance", "sector_breakdown"):
+        return bool(said["total"]["trade_count"] == 0)
+    if question.name == "trend":
+        return not said["trend"]
+    page = question.page
+    first = page is not None and page.after is None and page.number in (None, 1)
+    return question.name == "trades" and question.status == "closed" and first and not said["trades"]
+
+
+def _of_question(question: Question) -> Filters:
+    of = question.pattern_type
+    return question.filters if of is None else replace(question.filters, pattern_types=(of,))
 
 
 def _head(question: Question, window: Window) -> dict[str, Any]:
