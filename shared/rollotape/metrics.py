@@ -1,5 +1,9 @@
 """Every metric with its definition: `rollo_<noun>_<what>_<unit>`, labels from small closed sets."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -317,3 +321,12 @@ ANSWERS_WARMED = Counter(
     "Default questions looked at after a change, by where their answers were: postgres (computed), redis ...",
     ("source",),
 )
+
+
+def observe_all(histogram: Histogram, values: NDArray[Any]) -> None:
+    """The same as observing one after the other, at a fraction of the cost: a close brings thousands at once."""
+    bounds = np.array(histogram._upper_bounds)
+    counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds))
+    for bucket, count in zip(histogram._buckets, counts.tolist(), strict=True):
+        bucket.inc(count)
+    histogram._sum.inc(float(np.add.reduce(values)))

@@ -13,6 +13,7 @@ from api_gateway import packing, responses, scan
 from api_gateway.envelope import ANSWERED_AS, FOUND_READY
 from api_gateway.problems import Problem
 from api_gateway.scan import Wording
+from rollotape.metrics import ANSWERS
 
 if TYPE_CHECKING:  # it has a `Scans`
     from api_gateway.backends import Backends
@@ -22,6 +23,8 @@ _MOST_WORDS = 4_096
 _LONGEST_WORDS = 2_048
 """Of a longer query string nothing is remembered, so that memory has a bound."""
 _SAME = [(b"cache-control", CACHE_CONTROL.encode()), (b"vary", responses.VARY.encode())]
+
+_UNCHANGED, _READY, _MADE = (ANSWERS.labels("scan", source) for source in ("unchanged", "memory", "model"))
 
 Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
@@ -108,12 +111,14 @@ class Scans:
         headers = [*_SAME, (b"etag", etag.encode())]
         if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):
             servers.reader.count(hit=True)
+            _UNCHANGED.inc()
             scope[FOUND_READY] = True
             return Given(304, headers, b"")
 
         answer = self._answers.find(key)
         cached = scope[FOUND_READY] = answer is not None
         servers.reader.count(hit=cached)
+        (_READY if cached else _MADE).inc()
         if answer is None:
             answer = scan.answer(snapshot, wording, etag, now)
             self._answers.keep(key, answer)

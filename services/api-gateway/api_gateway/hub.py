@@ -7,9 +7,11 @@ resume. Bars and scores take no room in it: of them only the newest counts (`new
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from itertools import islice
 from typing import Any
 
@@ -33,7 +35,7 @@ from api_gateway.subscriptions import (
 from api_gateway.tail import EVERY_S, GAP, START, Fact, Tail
 from api_gateway.wire import Wire, frame
 from rollotape.errors import Unavailable
-from rollotape.metrics import WS_CLIENTS, WS_ENDED, WS_FRAMES
+from rollotape.metrics import FACT_CLIENT, WS_CLIENTS, WS_ENDED, WS_FRAMES
 from rollotape.streams.position import order
 
 HEARTBEAT_S = 10.0
@@ -165,6 +167,8 @@ class Hub:
         self._ring: deque[Batch] = deque()
         self._first = 0
         """Number of its first batch."""
+        self._timed = 0
+        """Number of the batch that comes after those that everybody was told of."""
         self._facts = self._bytes = 0
         self._portions: dict[tuple[Shared, int], tuple[bytes | None, int]] = {}
         self._written: dict[tuple[Shared, int], tuple[bytes | None, int]] = {}
@@ -404,7 +408,16 @@ class Hub:
                     self._hand(client, frame(_here(self.place(client))))
                 if n % _CLIENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
+            self._time_round()
             self._forget_round()
+
+    def _time_round(self) -> None:
+        """How old facts were when everybody whose connection had room had been handed them."""
+        fresh, now_s = islice(self._ring, max(self._timed - self._first, 0), None), time.time()
+        self._timed = self._first + len(self._ring)
+        for batch in fresh:
+            if not batch.gap:
+                FACT_CLIENT.observe(max(0.0, now_s - order(batch.last)[0] / 1e3))
 
     def _forget_round(self) -> None:
         """What was made once for everybody; who is late has it made again."""

@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 
 from rollotape.errors import Unavailable
 from rollotape.events import FIELD
+from rollotape.metrics import SSE_DROPPED
 from rollotape.postgres.pool import unavailable
 from rollotape.streams.position import order
 
@@ -87,6 +88,7 @@ class Listener:
     def hear(self, facts: list[Fact]) -> None:
         found = [fact for fact in facts if self.wants(fact)]
         if len(self.queue) + len(found) > MOST_QUEUED:
+            SSE_DROPPED.inc(not self.over.is_set())
             self.over.set()
         elif found:
             self.queue.extend(found)

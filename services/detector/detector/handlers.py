@@ -1,11 +1,14 @@
 """Bars become committed bars and events: gather, decide, apply, say."""
 
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
+from time import perf_counter, time_ns
+
+import numpy as np
 
 from detector.memory import Memory
 from rollotape import facts, metrics
-from rollotape.domain.analysis import Counts, Key, Window, analyse, extents, settle
+from rollotape.domain.analysis import ALWAYS, Counts, Key, Settled, Window, analyse, extents, settle
+from rollotape.domain.bars import Rows
 from rollotape.domain.sessions import Sessions
 from rollotape.errors import Fault
 from rollotape.intake import Intake, Message, Refusal, read
@@ -17,6 +20,8 @@ from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox
 
 SERVICE = "detector"
+LIVE_US = 3_600_000_000
+"""A bar that arrives later after its end is history, and no measure of how quick we are."""
 
 
 class ApplyBars:
@@ -85,6 +90,8 @@ class ApplyBars:
         if analysis.changes or refused:
             committed = await self._tape.commit(Changes(analysis, versions, refused, said))
             self._on_commit()
+            _time(analysis.inserted[1])
+            metrics.BARS_LATE.inc(_late(settled))
         self._memory.keep(analysis.windows, versions, versions | committed.versions)
         clock.lap("apply")
         if committed.unsaid is not None:
@@ -145,6 +152,18 @@ def _dead_letter(entry: Entry, refusal: Refusal) -> DeadLetter:
     )
 
 
+def _late(settled: Settled) -> int:
+    """How many of the winners are older than what is stored of their key."""
+    newest = np.array([w.bars["ts"][-1] if len(w.bars) else ALWAYS for w in settled.windows])
+    return int(np.count_nonzero(settled.bars["ts"][settled.changed] < newest[settled.key[settled.changed]]))
+
+
+def _time(committed: Rows) -> None:
+    live = committed[committed["arrived"] - committed["end_ts"] < LIVE_US]
+    if len(live):
+        metrics.observe_all(metrics.BAR_COMMIT, np.maximum(0, time_ns() // 1_000 - live["end_ts"]) / 1e6)
+
+
 def _count(intake: Intake, counts: Counts) -> None:
     """Input = applied + duplicate + superseded + running + dead letters; conflicts are counted beside."""
     outcomes = {
@@ -157,3 +176,4 @@ def _count(intake: Intake, counts: Counts) -> None:
     for outcome, count in outcomes.items():
         metrics.BARS.labels(outcome).inc(count)
     metrics.BARS_CONFLICTS.inc(counts.conflict)
+    metrics.BATCH_BARS.observe(sum(outcomes.values()))

@@ -273,6 +273,7 @@ class PartitionSubscriber(StreamBatchSubscriber):
         finally:
             self._queueing = False
         self._beat = time.monotonic()
+        metrics.DELIVERY_SIZE.labels(self._plan.group).observe(len(entries))
         try:
             with metrics.DELIVERY_SECONDS.labels(self._plan.group).time():
                 await self._through_the_stack(entries)

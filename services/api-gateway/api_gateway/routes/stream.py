@@ -14,6 +14,7 @@ from api_gateway import openapi, problems, queries
 from api_gateway.dependencies import Servers
 from api_gateway.tail import Fact, Listener, Tail, place
 from rollotape.errors import Unavailable
+from rollotape.metrics import SSE_CLIENTS
 
 MEDIA_TYPE = "text/event-stream"
 RETRY_MS = 1_000
@@ -94,11 +95,13 @@ class _Events(Response):
         sending = asyncio.create_task(self._send(scope, send))
         over = asyncio.create_task(self._listener.over.wait())
         tasks: set[asyncio.Task[Any]] = {sending, over, asyncio.create_task(_gone(receive))}
+        SSE_CLIENTS.inc()
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._listener.over.is_set():
                 await asyncio.wait({sending}, timeout=0.2)  # the last words, to one who listens
         finally:
+            SSE_CLIENTS.dec()
             self._tail.leave(self._listener)
             for task in tasks:
                 task.cancel()
