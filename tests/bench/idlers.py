@@ -1,20 +1,21 @@
 """Clients of the stream that never read, and some that read slowly, until standard input ends.
 
     python -m bench.idlers HOST PORT KEY NEVER SLOW
+
+`ready` is printed when all of them were told that they are subscribed to everything.
 """
 
 import select
 import socket
 import sys
 import time
-from base64 import b64encode
 from contextlib import suppress
-from os import urandom
 
-from bench.watchers import masked
+from bench.watchers import masked, upgrade
 
 SLOWLY = 4_096
 """Bytes a second."""
+_PATIENCE_S = 10.0
 _SUBSCRIBE = b'{"action":"subscribe","patterns":["*"],"vsa":["*"],"wyckoff":["*"]}'
 
 
@@ -31,15 +32,22 @@ def main() -> None:
 
 
 def _opened(host: str, port: int, key: str) -> socket.socket:
-    connection = socket.create_connection((host, port), 10)
-    head = (
-        f"GET /api/stream HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {b64encode(urandom(16)).decode()}\r\n"
-        f"X-API-Key: {key}\r\n\r\n"
-    )
-    connection.sendall(head.encode() + masked(_SUBSCRIBE))
+    connection = socket.create_connection((host, port), _PATIENCE_S)
+    connection.sendall(upgrade(host, port, key))
+    _read_to(connection, b"\r\n\r\n")  # what is sent before would be lost
+    connection.sendall(masked(_SUBSCRIBE))
+    _read_to(connection, b'"T":"subscription"')
     connection.setblocking(False)
     return connection
+
+
+def _read_to(connection: socket.socket, words: bytes) -> None:
+    heard = b""
+    while words not in heard:
+        part = connection.recv(SLOWLY)
+        if not part:
+            raise SystemExit(f"a client was sent away: {heard.decode('latin-1')}")
+        heard += part
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import orjson
@@ -40,6 +41,9 @@ ABUSED_S = SECONDS * 3
 """Longer than the queue of one who does not read lasts."""
 SYMBOLS = [f"S{n:03}" for n in range(500)]
 READY_S = 120.0
+MOST_QUEUED = 5_000
+"""Of the gateway, by default."""
+_ENDED = 'rollo_ws_ended_total{number="407"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,26 @@ class Found:
     rate: float
     cpu: float
     """Of a core."""
+    cpu_ms: float
+    """Of the gateway's processor time, for one update to all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Moments of every fact."""
+
+    due: Any
+    committed: Any
+    said: Any
+    """The stream has it."""
+
+    @property
+    def late_ms(self) -> float:
+        return float(np.percentile(self.committed - self.due, 99)) * 1_000
+
+    @property
+    def said_ms(self) -> float:
+        return float(np.percentile(self.said - self.committed, 99)) * 1_000
 
 
 async def run(stage: Stage) -> AsyncIterator[Figure]:
@@ -59,10 +83,16 @@ async def run(stage: Stage) -> AsyncIterator[Figure]:
             alone = await _measure(stage, server, url, SECONDS, f"{CLIENTS:,} clients")
             async with _idlers(server):
                 abused = await _measure(stage, server, url, ABUSED_S, f"and {2 * IDLERS:,} that do not read")
+                cut_off = await asyncio.to_thread(_cut_off, server)
+    stage.show.say(f"    {cut_off:.0f} that did not read were cut off")
+    if ABUSED_S * RATE > MOST_QUEUED and cut_off < 2 * IDLERS:
+        raise AssertionError(f"only {cut_off:.0f} of {2 * IDLERS} that did not read were cut off")
     yield Figure("ws.p99_ms", alone.outcome.p99, f"commit to client, {CLIENTS:,} clients, {RATE:g} updates/s")
     yield Figure("ws.p50_ms", alone.outcome.p50, "the same, the middle")
     yield Figure("ws.rss_mb", alone.peak_mb, "the most memory that the gateway held")
     yield Figure("ws.cpu", alone.cpu, "of a core, by the gateway")
+    yield Figure("ws.cpu_ms_per_update", alone.cpu_ms, "its processor time for one update to all of them")
+    yield Figure("ws.late_p99_ms", alone.outcome.late_p99, "of it, bytes lay unread at those who listen")
     yield Figure("ws.per_second", alone.outcome.heard / SECONDS, "facts told to clients a second")
     yield Figure("ws.abused_p99_ms", abused.outcome.p99, f"with {2 * IDLERS:,} more that do not read")
     yield Figure("ws.abused_rss_mb", abused.peak_mb, "the most memory then")
@@ -74,31 +104,38 @@ async def _measure(stage: Stage, server: Server, url: str, seconds: float, what:
         facts = int(seconds * RATE)
         before_s, began = machine.cpu_s(server.pid), time.monotonic()
         with stage.show.task(what, facts) as done:
-            commits = await _speak(stage, url, facts, done)
+            spoken = await _speak(stage, url, facts, done)
         took_s = time.monotonic() - began
         after_s, held = machine.cpu_s(server.pid), machine.held_bytes(server.pid) or 0
         path = stage.folder / "commits.npy"
-        np.save(path, commits)
+        np.save(path, spoken.committed)
         assert process.stdin and process.stdout
         process.stdin.write(orjson.dumps({"facts": facts, "commits": str(path)}) + b"\n")
         line = await asyncio.wait_for(process.stdout.readline(), READY_S)
     outcome = Outcome(**orjson.loads(line))
     if outcome.incomplete or outcome.ended:
         raise AssertionError(f"{outcome.incomplete} clients missed facts, {outcome.ended} were cut off")
-    cpu = ((after_s or 0.0) - (before_s or 0.0)) / took_s
+    used_s = (after_s or 0.0) - (before_s or 0.0)
     peak = machine.peak_bytes(server.pid) or 0
-    found = Found(outcome, held / 1e6, peak / 1e6, facts / took_s, cpu)
+    rate, cpu = facts / took_s, used_s / took_s
+    found = Found(outcome, held / 1e6, peak / 1e6, rate, cpu, used_s / facts * 1_000)
     stage.show.say(
         f"    {what}: p50 {outcome.p50:.0f}, p99 {outcome.p99:.0f}, most {outcome.most:.0f} ms;"
         f" {outcome.heard:,} facts in {outcome.messages:,} messages; {found.rate:.0f} updates/s;"
-        f" {found.held_mb:.0f} MB, at most {found.peak_mb:.0f}; {cpu:.2f} cores"
+        f" {found.held_mb:.0f} MB, at most {found.peak_mb:.0f}; {cpu:.2f} cores,"
+        f" {found.cpu_ms:.2f} ms an update"
+    )
+    stage.show.say(
+        f"    (p99) committed {spoken.late_ms:.0f} ms after it was due, in the stream {spoken.said_ms:.0f} ms"
+        f" after that; read {outcome.late_p99:.1f} ms after it came (half of them {outcome.late_p50:.1f}), by"
+        f" {outcome.cpu:.2f} cores"
     )
     return found
 
 
-async def _speak(stage: Stage, url: str, facts: int, done: Any) -> Any:
-    """Commit and say each fact at its moment, whatever the one before is at; when it was committed."""
-    commits = np.zeros(facts)
+async def _speak(stage: Stage, url: str, facts: int, done: Any) -> Spoken:
+    """Commit and say each fact at its moment, whatever the one before is at."""
+    spoken = Spoken(np.zeros(facts), np.zeros(facts), np.zeros(facts))
     settings = Settings(redis_url=stage.redis_url(0), database_url=url)
     async with Redis.from_url(settings.redis_url) as redis:
         pool = await open_pool(settings, service="bench", raw_times=True)
@@ -109,16 +146,28 @@ async def _speak(stage: Stage, url: str, facts: int, done: Any) -> Any:
             async def speak(n: int) -> None:
                 async with pool.acquire() as connection, connection.transaction():
                     unsaid = await outbox.add(connection, [("updates", _fact(n))])
-                commits[n] = time.monotonic()
+                spoken.committed[n] = time.monotonic()
                 assert unsaid
                 await speaker.say(unsaid)
+                spoken.said[n] = time.monotonic()
 
             async with asyncio.TaskGroup() as speaking:
                 for n in range(facts):
-                    await asyncio.sleep(max(0.0, began + n / RATE - time.monotonic()))
+                    spoken.due[n] = began + n / RATE
+                    await asyncio.sleep(max(0.0, spoken.due[n] - time.monotonic()))
                     speaking.create_task(speak(n))
                     done(n + 1)
-    return commits
+    return spoken
+
+
+def _cut_off(server: Server) -> float:
+    """How many connections the gateway ended for being too slow."""
+    with urlopen(server.metrics["api-gateway"], timeout=10) as answer:
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in answer.read().decode().splitlines()
+            if line.startswith(_ENDED)
+        )
 
 
 def _fact(n: int) -> bytes:
