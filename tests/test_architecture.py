@@ -129,7 +129,8 @@ def test_the_domain_neither_reads_nor_prints(name: str) -> None:
         ("rollotape.errors", set()),
         ("rollotape.events", set()),
         ("rollotape.wording", {"rollotape.errors"}),
-        ("rollotape.settings", {"rollotape.errors", "rollotape.wording"}),
+        ("rollotape.redis.addresses", set()),
+        ("rollotape.settings", {"rollotape.errors", "rollotape.redis.addresses", "rollotape.wording"}),
     ],
 )
 def test_contracts_errors_and_settings_depend_on_nothing_above_them(name: str, allowed: set[str]) -> None:
@@ -148,7 +149,7 @@ def test_a_service_does_not_import_another(service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["streams", "postgres", "cache", "embedded", "producers", "domain", "simulation"]
+    "part", ["redis", "streams", "postgres", "cache", "embedded", "producers", "domain", "simulation"]
 )
 def test_only_the_edge_knows_the_command_line(part: str) -> None:
     for name in names_of(f"rollotape.{part}"):
@@ -166,12 +167,19 @@ def test_the_client_knows_the_gateway_by_its_words_alone() -> None:
     for name in names_of("rollotape.client"):
         ours = {u for u in imports(name, for_types=True) if u.startswith("rollotape.")}
         allowed = {"rollotape.errors", "rollotape.events"}
-        assert all(u in allowed or u.startswith("rollotape.client") for u in ours), name
+        shared = ("rollotape.client", "rollotape.answers")
+        assert all(u in allowed or u.startswith(shared) for u in ours), name
+
+
+def test_shapes_of_answers_know_nothing_but_each_other() -> None:
+    for name in names_of("rollotape.answers"):
+        ours = {u for u in imports(name, for_types=True) if u.partition(".")[0] in PACKAGES}
+        assert all(u.startswith("rollotape.answers") for u in ours), name
 
 
 def test_the_extra_of_the_client_is_needed_by_nothing_else() -> None:
     for name in modules():
-        assert name == "rollotape.client.clients" or "httpx" not in imports(name), name
+        assert name.startswith("rollotape.client") or "httpx" not in imports(name), name
 
 
 def test_the_guardian_needs_nothing_but_the_standard_library() -> None:

@@ -12,8 +12,6 @@ from urllib.request import ProxyHandler, build_opener
 import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from rollotape.cache import scripts
@@ -21,6 +19,7 @@ from rollotape.cache.patterns import PatternModel
 from rollotape.cache.patterns import Standing as Model
 from rollotape.postgres import standing as postgres
 from rollotape.postgres.active import ActivePatterns
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams import standing as streams
 from rollotape.streams.standing import Stream
@@ -142,9 +141,7 @@ def _words(error: Exception) -> str:
 
 def client(url: str) -> Redis:
     """One that does not wait."""
-    return Redis.from_url(
-        url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
-    )
+    return open_client(url, answer_s=ANSWER_S, connect_s=ANSWER_S, tries_once=True)
 
 
 async def _server(url: str) -> Server:

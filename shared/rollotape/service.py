@@ -37,7 +37,7 @@ from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.postgres.watchdog import end_stale_transactions
 from rollotape.settings import Settings
 from rollotape.streams.backoff import Backoff, is_outage
-from rollotape.streams.broker import guard_policy, make_broker
+from rollotape.streams.broker import guard, make_broker
 from rollotape.streams.delivery import Delivery, Handler, Weigh, export
 from rollotape.streams.janitor import Janitor
 from rollotape.streams.leases import Leaseholder, unique_name
@@ -290,7 +290,7 @@ async def _connected(app: AsgiFastStream, broker: RedisBroker) -> AsyncIterator[
 
     async def ask() -> None:
         await redis_client.ping()
-        await guard_policy(redis_client)
+        await guard(redis_client)
 
     try:
         await _patiently(ask)

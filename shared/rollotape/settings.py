@@ -13,9 +13,9 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.asyncio.connection import parse_url
 
 from rollotape.errors import Refused
+from rollotape.redis.addresses import address
 from rollotape.wording import reason
 
 PREFIX = "ROLLO_"
@@ -36,9 +36,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
-    redis_url: str = Field(description="Redis that keeps the streams; its policy must be noeviction.")
+    redis_url: str = Field(
+        description="Redis that keeps the streams; its policy must be noeviction. redis://host:6379,"
+        " redis+sentinel://host:26379,host:26379/service or redis+cluster://host:6379,host:6379;"
+        " with rediss over TLS."
+    )
     redis_password: SecretStr | None = Field(None, description="Of ROLLO_REDIS_URL, if it names none itself.")
-    cache_url: str | None = Field(None, description="Redis that keeps recomputable answers.")
+    cache_url: str | None = Field(
+        None, description="Redis that keeps recomputable answers; of the same kinds."
+    )
     cache_password: SecretStr | None = Field(None, description="Of ROLLO_CACHE_URL, if it names none itself.")
     database_url: str = Field(description="PostgreSQL 15 or newer, postgresql://user@host:port/name.")
     database_password: SecretStr | None = Field(
@@ -230,9 +236,10 @@ def must_be_redis(name: str, url: str) -> None:
         Refused: this is no URL of a Redis.
     """
     try:
-        parse_url(url)
-    except ValueError:
-        raise Refused(f"{name} is no URL like redis://:password@host:6379/0") from None
+        address(url)
+    except ValueError as error:
+        why = f": {error}" if "+" in url.partition("://")[0] else ""
+        raise Refused(f"{name} is no URL like redis://:password@host:6379/0{why}") from None
 
 
 def must_be_postgres(name: str, url: str) -> None:

@@ -312,13 +312,13 @@ async def test_a_read_model_that_is_missing_or_broken_is_a_503_and_never_a_short
     missing = await client.get("/api/patterns/scan")
     await _stored(settings, *SETUPS)
     async with httpx.AsyncClient(transport=client._transport, base_url="http://g") as another:
-        await redis_client.hdel("rm:patterns:items", str(SETUPS[0].id))
+        await redis_client.hdel("rm:{patterns}:items", str(SETUPS[0].id))
         _app(client).state.servers.reader._answered_at = -1.0
         broken = await another.get("/api/patterns/scan")
 
     for answer in (missing, broken):
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    assert await redis_client.exists("rm:patterns:rebuild")
+    assert await redis_client.exists("rm:{patterns}:rebuild")
 
 
 async def test_a_scan_as_csv_has_the_same_patterns_in_the_same_order(

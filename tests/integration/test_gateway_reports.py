@@ -212,7 +212,7 @@ async def test_entries_that_nobody_read_and_indexes_that_disagree_are_seen(
     }  # fmt: skip
     assert "delivery: nobody has ever read for cache-builder" in said["reasons"]
 
-    await redis_client.zrem("rm:patterns:by:confidence", str(Setup(1).id))
+    await redis_client.zrem("rm:{patterns}:by:confidence", str(Setup(1).id))
     async for other in _client(settings):
         broken = await _get(other, "/api/patterns/health", 503)
         assert broken["model"]["state"] == "broken"

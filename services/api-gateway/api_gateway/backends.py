@@ -8,7 +8,6 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from redis.asyncio import Redis
 
 from api_gateway import components, problems
 from api_gateway.analyses import Analyses
@@ -29,6 +28,7 @@ from rollotape.errors import Unavailable
 from rollotape.postgres import generations, market, universes
 from rollotape.postgres.generations import TAPE, TRADES
 from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
@@ -143,7 +143,7 @@ class Streams:
     """The Redis that keeps the streams, as far as the gateway writes to it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.redis = Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
+        self.redis = open_client(settings.redis_url, answer_s=5, connect_s=2)
         self._producer = Producer(self.redis, give_up_s=_GIVE_UP_S)
 
     async def now_ms(self) -> int:

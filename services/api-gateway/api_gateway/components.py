@@ -5,7 +5,7 @@ One look costs about as much as ten small queries; it is made once for everybody
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
@@ -24,6 +24,7 @@ from rollotape.postgres import reports
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.pool import unavailable
 from rollotape.postgres.reports import Stock, Vitals, vitals
+from rollotape.redis import clients
 from rollotape.streams import standing as streams
 from rollotape.streams.standing import Stream
 
@@ -41,6 +42,7 @@ SLOW_S = 1.0
 WAITING_S = 60.0
 """An entry that was delivered and is not acknowledged for longer is stuck; twice the time of a claim."""
 UNSAID_S = 30.0
+_SUMMED = "used_memory", "instantaneous_ops_per_sec"
 DETECTOR, RS_WORKER, CACHE_BUILDER = "detector", "rs-worker", "cache-builder"
 
 Status = Literal["healthy", "degraded", "unhealthy"]
@@ -146,7 +148,7 @@ async def _lasting(servers: "Backends") -> Lasting:
         began = time.perf_counter()
         await redis.ping()
         answer_s = time.perf_counter() - began
-        info: Any = await redis.info()
+        about = [await server.info() for server in await clients.servers(redis)]
         found = await streams.look(redis, servers.known_partitions or servers.settings.partitions)
         nobody = cast("asyncpg.Pool[Any]", None)  # how the model stands is asked of Redis alone
         model = await PatternModel(ActivePatterns(nobody), redis).standing()
@@ -155,7 +157,7 @@ async def _lasting(servers: "Backends") -> Lasting:
     last_ms = max((int(s.last_id.partition("-")[0]) for s in updates), default=0)
     return Lasting(
         answer_s,
-        dict(info),
+        _together(about),
         list(_consumers(found)),
         sum(s.added for s in updates),
         datetime.fromtimestamp(last_ms / 1e3, UTC) if last_ms else None,
@@ -163,6 +165,12 @@ async def _lasting(servers: "Backends") -> Lasting:
         tended,
         await _use(servers),
     )
+
+
+def _together(about: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is said of all servers of a Redis."""
+    sums = {name: sum(int(info.get(name, 0)) for info in about) for name in _SUMMED}
+    return {**about[0], **sums, "maxmemory_policy": clients.policies(about)}
 
 
 async def _use(servers: "Backends") -> Statistics | None:

@@ -3,7 +3,7 @@
     analytics:v41:<question>:2026-11-21:<tag>    an answer of generation 41 on that day in New York; the tag
                                                  holds the epoch of the installation and the shape of answers
     analytics:latest:<question>                  the moment of the newest answer, for when PostgreSQL is away
-    analytics:lock:<key>                         somebody computes that answer
+    analytics:lock:{<key>}                       somebody computes that answer
 
 Nothing is ever changed or removed: another generation has other keys, and the old ones are evicted. An
 answer is computed once for all who ask at the same time, in this process and, as long as Redis is there, in
@@ -21,15 +21,14 @@ from uuid import uuid4
 
 import orjson
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from rollotape import __version__, metrics
 from rollotape.cache.generations import Generations, Standing
 from rollotape.errors import Unavailable
 from rollotape.postgres.generations import Moment
+from rollotape.redis.clients import open_client, policies, servers
 
 TTL_S = 24 * 3_600
 """An upper bound: what nobody can ask for any more goes away by itself."""
@@ -112,15 +111,14 @@ def open_redis(url: str | None) -> Redis | None:
     """The Redis for answers, which nobody waits for; None where there is none."""
     if url is None:
         return None
-    pool = BlockingConnectionPool.from_url(
+    return open_client(
         url,
-        max_connections=CONNECTIONS,
-        timeout=PATIENCE_S,
-        socket_timeout=PATIENCE_S,
-        socket_connect_timeout=PATIENCE_S,
-        retry=Retry(NoBackoff(), 0),
+        answer_s=PATIENCE_S,
+        connect_s=PATIENCE_S,
+        tries_once=True,
+        connections=CONNECTIONS,
+        waits_s=PATIENCE_S,
     )
-    return Redis.from_pool(pool)
 
 
 class Answers:
@@ -380,7 +378,7 @@ class _Shelf:
         """Whether it is ours to compute, and what has been found meanwhile. Without Redis it is ours."""
 
         async def ask(redis: Redis) -> tuple[bool, bytes | None]:
-            pipeline: Any = redis.pipeline(transaction=True)
+            pipeline: Any = redis.pipeline(transaction=False)  # both keys are at one node
             pipeline.set(self._lock(key), token, nx=True, px=int(LOCK_S * 1_000))
             pipeline.get(key)
             ours, found = await pipeline.execute()
@@ -428,14 +426,11 @@ class _Shelf:
 
     async def information(self) -> dict[str, Any] | None:
         async def ask(redis: Redis) -> dict[str, Any] | None:
-            pipeline: Any = redis.pipeline(transaction=False)
-            pipeline.info("memory")
-            pipeline.info("stats")
-            memory, stats = await pipeline.execute()
+            found = [await server.info("memory", "stats") for server in await servers(redis)]
             return {
-                "memory_bytes": int(memory["used_memory"]),
-                "eviction_policy": str(memory.get("maxmemory_policy", "unknown")),
-                "evicted": int(stats["evicted_keys"]),
+                "memory_bytes": sum(int(about["used_memory"]) for about in found),
+                "eviction_policy": policies(found),
+                "evicted": sum(int(about["evicted_keys"]) for about in found),
             }
 
         return await self._tried(ask, None)
@@ -463,7 +458,7 @@ class _Shelf:
         return found
 
     def _lock(self, key: str) -> str:
-        return f"{self._dataset}:lock:{key}"
+        return f"{self._dataset}:lock:{{{key}}}"
 
     def _latest(self, question: str) -> str:
         return f"{self._dataset}:latest:{question}"

@@ -235,6 +235,7 @@ class PatternModel:
                     ahead = by.turn
                     continue
                 self._turn = turn.version
+                await self._let_go_of_earlier_names()
                 metrics.MODEL_REBUILDS.inc()
                 if not even_if_sound:  # a command says it in its own words
                     log.info("model_rebuilt", reason=reason, version=turn.version, entries=count)
@@ -254,6 +255,13 @@ class PatternModel:
             raise Unavailable("read model: what was staged is gone") from None
         finally:
             await self._redis.unlink(*keys)
+
+    async def _let_go_of_earlier_names(self) -> None:
+        """Builders of an earlier version make theirs anew while they are there, side by side with ours."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in scripts.BEFORE:
+            pipeline.expire(key, scripts.BEFORE_S)
+        await pipeline.execute()
 
     async def _stage(self, keys: Sequence[str], items: Sequence[Item]) -> None:
         shown, *indexes = keys

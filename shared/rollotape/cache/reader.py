@@ -14,6 +14,7 @@ from rollotape.cache import items, scripts
 from rollotape.domain.scan import Filters, Indices, Table
 from rollotape.errors import Unavailable
 from rollotape.postgres.pool import unavailable
+from rollotape.redis.clients import policies, servers
 
 FRESH_S = 0.05
 """Redis is asked for changes at most this often."""
@@ -87,7 +88,7 @@ class Statistics:
     """Updates that builders have processed."""
     last_event_ms: int | None
     memory_bytes: int
-    """Of the whole Redis."""
+    """Of the whole Redis, all of its servers."""
     eviction_policy: str
     index_sizes: dict[str, int]
 
@@ -146,8 +147,8 @@ class PatternReader:
             pipeline.hlen(scripts.ITEMS)
             for name in scripts.INDEXES:
                 pipeline.zcard(f"{scripts.PREFIX}by:{name}")
-            pipeline.info("memory")
-            stored, version, entries, *sizes, memory = await pipeline.execute()
+            stored, version, entries, *sizes = await pipeline.execute()
+            about = [await server.info("memory") for server in await servers(self._redis)]
         said = {name.decode(): int(value) for name, value in stored.items()}
         hits, misses = said.get("hits", 0), said.get("misses", 0)
         return Statistics(
@@ -158,8 +159,8 @@ class PatternReader:
             ratio=hits / (hits + misses) if hits + misses else None,
             events=said.get("events", 0),
             last_event_ms=said.get("last_event_ms"),
-            memory_bytes=int(memory["used_memory"]),
-            eviction_policy=str(memory.get("maxmemory_policy", "unknown")),
+            memory_bytes=sum(int(info["used_memory"]) for info in about),
+            eviction_policy=policies(about),
             index_sizes=dict(zip(scripts.INDEXES, sizes, strict=True)),
         )
 

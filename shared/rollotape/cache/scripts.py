@@ -1,20 +1,23 @@
 """The read model of active patterns in Redis: its keys, and the scripts that change and read it whole.
 
-    rm:patterns:items            hash: id -> an item, ready JSON
-    rm:patterns:by:confidence    sorted sets of ids: by confidence, detected_at and expires_at (microseconds);
-    rm:patterns:by:symbol        by symbol and type their members are "AAPL:<id>", in alphabetical order
-    rm:patterns:manifest         hash: epoch, version, count, as_of (microseconds), and turn: the last one a
-                                 builder took, whether or not it changed anything
-    rm:patterns:changes          stream, capped: id <version>-0, the version before, ids changed and removed
-    rm:patterns:rebuild          somebody found the model broken or missing
-    rm:patterns:alive            a builder is at work; expires by itself
-    rm:patterns:stats            hash: events, last_event_ms, hits, misses
+    rm:{patterns}:items            hash: id -> an item, ready JSON
+    rm:{patterns}:by:confidence    sorted sets of ids: by confidence, detected_at, expires_at (microseconds);
+    rm:{patterns}:by:symbol        by symbol and type their members are "AAPL:<id>", in alphabetical order
+    rm:{patterns}:manifest         hash: epoch, version, count, as_of (microseconds), and turn: the last one a
+                                   builder took, whether or not it changed anything
+    rm:{patterns}:changes          stream, capped: id <version>-0, the version before, ids changed and removed
+    rm:{patterns}:rebuild          somebody found the model broken or missing
+    rm:{patterns}:alive            a builder is at work; expires by itself
+    rm:{patterns}:stats            hash: events, last_event_ms, hits, misses
+
+What stands in braces says where a key of a cluster is: all of these are in one place, so that one script can
+change them together.
 
 A model is sound when the manifest is there and every part has as many entries as it says. Each script does
 its work wholly or not at all, and answers with what it found.
 """
 
-PREFIX = "rm:patterns:"
+PREFIX = "rm:{patterns}:"
 INDEXES = ("confidence", "detected_at", "expires_at", "symbol", "type")
 DATA = ("items", *(f"by:{name}" for name in INDEXES))
 ALL = [PREFIX + name for name in (*DATA, "manifest", "changes", "rebuild", "alive")]
@@ -23,6 +26,9 @@ ITEMS, MANIFEST, CHANGES, REBUILD, ALIVE = (
     PREFIX + name for name in ("items", "manifest", "changes", "rebuild", "alive")
 )
 STATS = PREFIX + "stats"
+BEFORE = ["rm:patterns:" + key.removeprefix(PREFIX) for key in (*ALL, STATS)]
+"""The same as earlier versions called them: a model of theirs that nobody tends any more is let expire."""
+BEFORE_S = 3_600
 BY_EXPIRY = PREFIX + "by:expires_at"
 CHANGES_KEPT = 500
 DELTA_MOST = 10_000

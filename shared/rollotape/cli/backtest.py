@@ -11,7 +11,6 @@ from uuid import uuid4
 import asyncpg
 import orjson
 import typer
-from redis.asyncio import Redis
 
 from rollotape import calendars
 from rollotape.backtest import files, stored
@@ -34,6 +33,7 @@ from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers import sectors as listings
 from rollotape.producers.csv import CsvFile, Options
 from rollotape.producers.replay import Choice
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.backoff import Backoff
 from rollotape.streams.outbox import Outbox
@@ -189,7 +189,7 @@ class Backtest:
         asked = self.asked
         async with (
             await open_pool(settings, service="backtest", raw_times=True, size=1) as pool,
-            Redis.from_url(settings.redis_url) as redis,
+            open_client(settings.redis_url) as redis,
         ):
             before = FOREVER_US if asked.before_us is None else asked.before_us
             stored = History(pool, asked.timeframe, before)

@@ -24,6 +24,7 @@ from rollotape.postgres import backup as stored
 from rollotape.postgres.backup import Manifest
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.importer import GROUP
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.backoff import is_outage
 from rollotape.streams.position import finished
@@ -169,7 +170,7 @@ async def _applied(settings: Settings, partitions: int, now: bool, meter: Meter)
     Raises:
         Refused: nobody reads it; Unavailable: Redis cannot be asked.
     """
-    async with Redis.from_url(settings.redis_url) as redis:
+    async with open_client(settings.redis_url) as redis:
         try:
             if not now:
                 await _wait(redis, partitions, meter)
@@ -272,7 +273,7 @@ async def _may_restore(connection: Any, settings: Settings, force: bool) -> None
 async def _left_in_streams(settings: Settings, partitions: int) -> int:
     """Entries that nobody has applied; 0 where Redis cannot be asked, for a restore does not need it."""
     try:
-        async with Redis.from_url(settings.redis_url) as redis:
+        async with open_client(settings.redis_url) as redis:
             streams = await look(redis, partitions, INPUTS)
     except Exception as error:
         if not is_outage(error):

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from redis.asyncio import Redis
 
 from rollotape.cli import ends
 from rollotape.cli.waiting import keeps_streams, watched
 from rollotape.postgres import arrivals
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.bridge import CHANNELS, Bridge
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings, must_be_redis
 from rollotape.streams.producer import Producer
 
@@ -60,6 +60,6 @@ async def _bridge(settings: Settings, source: str, heard: list[Bridge]) -> None:
 
 
 async def _listen(settings: Settings, source: str, heard: list[Bridge], partitions: int) -> None:
-    async with Redis.from_url(source) as channels, Redis.from_url(settings.redis_url) as streams:
+    async with open_client(source) as channels, open_client(settings.redis_url) as streams:
         heard.append(Bridge(channels, Producer(streams), partitions=partitions))
         await heard[0].run(listening=lambda: typer.echo(f"listening to {', '.join(CHANNELS)}"))

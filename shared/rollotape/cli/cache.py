@@ -6,12 +6,12 @@ from time import perf_counter
 from typing import Annotated
 
 import typer
-from redis.asyncio import Redis
 
 from rollotape.cache.patterns import PatternModel, Rebuilt
 from rollotape.cli import ends
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.pool import open_pool
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ def rebuild(
 
 
 async def _rebuild(settings: Settings) -> Rebuilt:
-    redis = Redis.from_url(settings.redis_url)
+    redis = open_client(settings.redis_url)
     try:
         async with await open_pool(settings, service="cache", raw_times=True, size=1) as pool:
             return await PatternModel(ActivePatterns(pool), redis).rebuild()

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from redis.asyncio import Redis
 from rich.console import Console
 
 from rollotape import calendars
@@ -29,6 +28,7 @@ from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.companies import STOCKS, listings
 from rollotape.producers.feed import Feed, Progress
 from rollotape.producers.simulator import Market
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
@@ -86,7 +86,7 @@ class Show:
         calendar = await asyncio.to_thread(calendars.sessions)
         settings = Settings(redis_url=found.redis_url, cache_url=None, database_url=found.database_url)
         pool = await open_pool(settings, service="demo", size=2)
-        async with pool, Redis.from_url(found.redis_url) as redis, asyncio.TaskGroup() as tasks:
+        async with pool, open_client(found.redis_url) as redis, asyncio.TaskGroup() as tasks:
             self._say("Making a market of companies that do not exist; the first leaders take half a minute.")
             market = await asyncio.to_thread(Market, calendar, seed=self._seed)
             await refuse_others(pool, market)

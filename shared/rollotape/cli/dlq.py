@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from rollotape.cli.meters import Meter
 from rollotape.postgres import dead_letters
 from rollotape.postgres.dead_letters import Stored, Summary
 from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
@@ -174,7 +174,7 @@ async def _drop(settings: Settings, ids: list[int]) -> int:
 
 async def _requeue(settings: Settings, chosen: list[int] | None, stream: str | None, done: _Done) -> None:
     """A row is removed only after its bytes were sent: a crash between the two sends them twice."""
-    redis = Redis.from_url(settings.redis_url)
+    redis = open_client(settings.redis_url)
     try:
         async with await open_pool(settings, service="dlq", size=1) as pool:
             producer = Producer(redis)

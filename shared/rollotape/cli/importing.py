@@ -29,6 +29,7 @@ from rollotape.producers import cells
 from rollotape.producers.csv import CsvFile, Options
 from rollotape.producers.frames import Framer
 from rollotape.producers.importer import POLL_S, Importer, Readers, RefusedRows
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
@@ -255,7 +256,7 @@ class ImportJob:
 async def _connected(settings: Settings) -> AsyncIterator[tuple[Redis, asyncpg.Pool]]:
     await keeps_streams(settings.redis_url)
     pool = await open_pool(settings, service="import", size=2)
-    redis = Redis.from_url(settings.redis_url)
+    redis = open_client(settings.redis_url)
     try:
         yield redis, pool
     finally:

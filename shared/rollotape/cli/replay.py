@@ -29,6 +29,7 @@ from rollotape.producers.csv import CsvFile, Options
 from rollotape.producers.frames import Framer
 from rollotape.producers.importer import Readers
 from rollotape.producers.replay import Choice, Position, Replay, Tape, read
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
@@ -269,7 +270,7 @@ class ReplayJob:
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[tuple[Redis, asyncpg.Pool]]:
     await keeps_streams(settings.redis_url)
-    redis = Redis.from_url(settings.redis_url)
+    redis = open_client(settings.redis_url)
     try:
         async with await open_pool(settings, service="replay", size=1, raw_times=True) as pool:
             yield redis, pool

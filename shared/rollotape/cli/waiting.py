@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 
 from rollotape.errors import Unavailable
+from rollotape.redis.addresses import address
+from rollotape.redis.clients import open_client
 from rollotape.streams.backoff import Backoff, is_outage
-from rollotape.streams.broker import guard_policy
+from rollotape.streams.broker import guard
 
 SAY_AFTER_S = 3.0
 LOOK_EVERY_S = 0.5
@@ -31,7 +30,7 @@ async def keeps_streams(url: str, *, give_up_s: float = 30.0) -> None:
     async with _probe(url) as redis:
         while True:
             try:
-                return await guard_policy(redis)
+                return await guard(redis)
             except AuthenticationError:
                 raise  # an outage by its class, and yet it does not pass
             except Exception as error:
@@ -66,20 +65,10 @@ async def _watch(url: str, note: Callable[[str], object]) -> None:
                     return  # those who work with it meet the same error, and raise it
             if not is_said and time.monotonic() - answered >= SAY_AFTER_S:
                 is_said = True
-                note(f"waiting for Redis at {_place(url)} ...")
+                note(f"waiting for Redis at {address(url).where} ...")
             await asyncio.sleep(LOOK_EVERY_S)
 
 
 def _probe(url: str) -> Redis:
     """A client that does not wait by itself."""
-    return Redis.from_url(
-        url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
-    )
-
-
-def _place(url: str) -> str:
-    """Without user and password."""
-    parts = parse_url(url)
-    if "path" in parts:
-        return str(parts["path"])
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 6379)}"
+    return open_client(url, answer_s=ANSWER_S, connect_s=ANSWER_S, tries_once=True)

@@ -8,6 +8,7 @@ import asyncpg
 import redis.exceptions
 
 from rollotape.errors import Unavailable
+from rollotape.redis.outages import AWAY, is_outage
 from rollotape.settings import Settings
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
@@ -24,10 +25,7 @@ OUTAGES: tuple[type[Exception], ...] = (
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a former primary
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
+    *AWAY,
 )
 
 
@@ -42,6 +40,10 @@ def unavailable(what: str) -> Iterator[None]:
         raise Unavailable(f"{what}: {type(error).__name__}: {error}") from error
     except OUTAGES as error:
         raise Unavailable(f"{what}: {type(error).__name__}: {error}") from error
+    except redis.exceptions.ResponseError as error:
+        if not is_outage(error):
+            raise
+        raise Unavailable(f"{what}: {error}") from error
 
 
 async def open_pool(

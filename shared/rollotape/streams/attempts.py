@@ -11,6 +11,7 @@ import structlog
 
 from rollotape import metrics
 from rollotape.errors import Unavailable
+from rollotape.redis.outages import AWAY
 from rollotape.streams.backoff import Backoff
 from rollotape.streams.entries import Entry
 
@@ -25,15 +26,12 @@ _TIMEOUTS = (
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
-_AWAY = (
+_AWAY: tuple[type[Exception], ...] = (
     Unavailable,
     # Handlers translate outages themselves. Should one forget to, an outage must not fill the dead letters.
     ConnectionError,
     TimeoutError,
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.OutOfMemoryError,
+    *AWAY,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TransactionRollbackError,

@@ -1,31 +1,14 @@
-"""How we wait for a Redis that is away, and which errors mean that it is."""
+"""How we wait for a Redis that is away."""
 
 import random
 from dataclasses import dataclass, field
 
-import redis.exceptions as answers
+from rollotape.redis.outages import is_outage
+
+__all__ = ["Backoff", "is_outage"]
 
 FIRST_S = 0.05
 LONGEST_S = 2.0
-
-_AWAY = (
-    OSError,
-    answers.ConnectionError,
-    answers.TimeoutError,
-    answers.ReadOnlyError,
-    answers.OutOfMemoryError,
-    answers.ClusterDownError,
-    answers.TryAgainError,
-)
-# Answers of a server that is starting, failing over or cannot persist; redis-py has no class for them.
-_AWAY_ANSWERS = ("LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "UNBLOCKED", "BUSY ", "READONLY", "OOM")
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether the same command may succeed later: the server is away, full, loading or failing over."""
-    if isinstance(error, _AWAY):
-        return True
-    return isinstance(error, answers.ResponseError) and str(error).startswith(_AWAY_ANSWERS)
 
 
 @dataclass(slots=True)

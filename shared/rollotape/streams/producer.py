@@ -31,10 +31,19 @@ class Producer:
     async def send_many(self, messages: Sequence[tuple[str, bytes]]) -> list[str]:
         """Append (stream, payload) pairs; the same promises as `send`."""
         ids: list[str] = []
+        for start in range(0, len(messages), PIPELINE):
+            ids += await self._send(messages[start : start + PIPELINE])
+        return ids
+
+    async def _send(self, messages: Sequence[tuple[str, bytes]]) -> list[str]:
+        ids: dict[int, str] = {}
+        left = list(range(len(messages)))
         backoff, patience_over = Backoff(), time.monotonic() + self._give_up_s
-        while len(ids) < len(messages):
-            sent, error = await self._pipeline(messages[len(ids) : len(ids) + PIPELINE])
-            ids += sent
+        while left:
+            found, error = await self._pipeline([messages[i] for i in left])
+            sent = {left[place]: entry_id for place, entry_id in found.items()}
+            ids |= sent
+            left = [i for i in left if i not in sent]
             if sent:
                 backoff.reset()
                 patience_over = time.monotonic() + self._give_up_s
@@ -45,20 +54,28 @@ class Producer:
             if time.monotonic() >= patience_over:
                 raise Unavailable(f"redis: sending: {type(error).__name__}: {error}") from error
             await asyncio.sleep(backoff.delay_s())
-        return ids
+        return [ids[i] for i in range(len(messages))]
 
-    async def _pipeline(self, messages: Sequence[tuple[str, bytes]]) -> tuple[list[str], Exception | None]:
-        """Ids up to the first failure, and that failure. What follows it is sent again, so order is kept."""
+    async def _pipeline(
+        self, messages: Sequence[tuple[str, bytes]]
+    ) -> tuple[dict[int, str], Exception | None]:
+        """Ids by place, of each stream up to its first failure, and a failure if there was one.
+
+        What follows in a stream is sent again, so its order is kept. Streams of a cluster fail one by one.
+        """
         pipeline = self._redis.pipeline(transaction=False)
         for stream, payload in messages:
             pipeline.execute_command("XADD", stream, "*", FIELD, payload)
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except Exception as error:
-            return [], error
-        ids: list[str] = []
-        for answer in answers:
+            return {}, error
+        ids: dict[int, str] = {}
+        failures: dict[str, Exception] = {}
+        for i, (answer, (stream, _)) in enumerate(zip(answers, messages, strict=True)):
             if isinstance(answer, Exception):
-                return ids, answer
-            ids.append(answer.decode() if isinstance(answer, bytes) else answer)
-        return ids, None
+                failures.setdefault(stream, answer)
+            elif stream not in failures:
+                ids[i] = answer.decode() if isinstance(answer, bytes) else answer
+        bugs = [error for error in failures.values() if not is_outage(error)]
+        return ids, next(iter([*bugs, *failures.values()]), None)
