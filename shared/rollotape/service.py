@@ -86,7 +86,7 @@ class Service:
     async def plain_pool(self, size: int) -> "asyncpg.Pool[Any]":
         """Connections whose times are datetimes, for questions that the gateway asks as well."""
         return await self._at_the_end.enter_async_context(
-            _pool(self.settings, self.name, raw_times=False, size=size)
+            _pool(self.settings, self.name, raw_times=False, size=size, counted_as="plain")
         )
 
     def at_the_end(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -184,6 +184,7 @@ def run(name: str, start: Start) -> None:
         arguments.heed(name)
         settings = configuration.load()
         logs.configure(name, settings.instance, settings.log_level)
+        metrics.say_build(name)
         # A batch makes tens of thousands of objects that live for moments: collecting after every 700 of
         # them, as Python does by default, doubles the cost of reading an entry.
         gc.set_threshold(50_000, 20, 20)
@@ -223,7 +224,7 @@ async def _serve_until(
     async with (
         _connected(app, broker),
         _pool(settings, name, raw_times=True) as pool,
-        _pool(settings, name, raw_times=False, size=OPS_CONNECTIONS) as ops_pool,
+        _pool(settings, name, raw_times=False, size=OPS_CONNECTIONS, counted_as="operations") as ops_pool,
     ):
         partitions = await _patiently(lambda: _installed(ops_pool))
         service = Service(name, settings, broker, pool, ops_pool, partitions, health)
@@ -302,9 +303,11 @@ async def _connected(app: AsgiFastStream, broker: RedisBroker) -> AsyncIterator[
 
 @asynccontextmanager
 async def _pool(
-    settings: Settings, name: str, *, raw_times: bool, size: int | None = None
+    settings: Settings, name: str, *, raw_times: bool, size: int | None = None, counted_as: str = "main"
 ) -> "AsyncIterator[asyncpg.Pool[Any]]":
-    pool = await _patiently(lambda: open_pool(settings, service=name, raw_times=raw_times, size=size))
+    pool = await _patiently(
+        lambda: open_pool(settings, service=name, raw_times=raw_times, size=size, counted_as=counted_as)
+    )
     try:
         yield pool
     finally:

@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     )
     watchdog_s: float = Field(30.0, gt=0, description="Our own transactions older than this are ended.")
 
+    verify_every_s: float = Field(
+        300.0, ge=0, description="cache-builder has a sample verified this often; 0: never."
+    )
+    verify_symbols: int = Field(2, ge=1, description="Symbols of such a sample.")
     ops_host: str = Field("127.0.0.1", description="Where a service answers /livez, /readyz and /metrics.")
     ops_port: int = Field(0, ge=0, le=65535, description="The port for it; 0 chooses a free one.")
     http_host: str = Field("127.0.0.1", description="Where the gateway listens.")

@@ -48,8 +48,9 @@ log = structlog.get_logger()
 class Postgres:
     """Runs readers on pooled connections. The gateway starts and goes on while PostgreSQL is away."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, counted_as: str = "main") -> None:
         self._settings = settings
+        self._counted_as = counted_as
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
         self._closed_until = 0.0
@@ -105,7 +106,9 @@ class Postgres:
         if time.monotonic() < self._closed_until:
             raise Unavailable("postgres: could not be reached a moment ago")
         try:
-            self._pool = await open_pool(self._settings, service="api-gateway")
+            self._pool = await open_pool(
+                self._settings, service="api-gateway", counted_as=self._counted_as
+            )
         except Unavailable:
             self._closed_until = time.monotonic() + _REOPEN_AFTER_S
             raise
@@ -203,7 +206,7 @@ class Backends:
         limits = Limits(counting, settings.rate_window_s)
         self.access = Access(settings, self.postgres, limits, rules(settings))
         self.audit = Audit(self.postgres, settings.audit_days)
-        self._watch = Postgres(settings.model_copy(update={"pool_size": 1}))
+        self._watch = Postgres(settings.model_copy(update={"pool_size": 1}), "moments")
         """With a connection of its own: the moment is asked for even while answers take all the others."""
         self.generations = self._follow(TRADES)
         self.answers = Answers(TRADES, self.generations, open_redis(settings.cache_url))

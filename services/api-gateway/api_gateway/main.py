@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from api_gateway.app import create_app, create_ops_app
 from api_gateway.protocol import StrictH11
 from api_gateway.wire import LARGEST_MESSAGE, PING_EVERY_S, PONG_WITHIN_S, Wire
-from rollotape import arguments, health, logs
+from rollotape import arguments, health, logs, metrics
 from rollotape import settings as configuration
 from rollotape.errors import Refused
 from rollotape.settings import Settings
@@ -35,6 +35,7 @@ def run() -> None:
         guard(settings)
         gc.set_threshold(50_000, 20, 20)  # as the workers do: an answer leaves little behind
         logs.configure("api-gateway", settings.instance, settings.log_level)
+        metrics.say_build("api-gateway")
         asyncio.run(serve(settings))
     except Refused as refused:
         print(f"api-gateway: {refused}", file=sys.stderr)

@@ -4,11 +4,15 @@ from cache_builder.counting import count
 from cache_builder.handlers import SERVICE, ApplyUpdates
 from cache_builder.rolling import Roll
 from cache_builder.warming import Warming, follow
-from rollotape import analytics, service
+from rollotape import analytics, calendars, service
+from rollotape.accounting import Accounts
 from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.patterns import PatternModel
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.rollups import Rollups
+from rollotape.redis.clients import open_client
+from rollotape.sampling import Sampling
+from rollotape.survey import Survey
 
 TEND_EVERY_S = 0.25
 """So long a reader waits at most until somebody hears that the model is broken."""
@@ -20,6 +24,10 @@ COUNT_EVERY_S = 0.5
 """The same of other answers than those about trades."""
 BETWEEN_TURNS_S = 0.01
 """Of warming, which waits by itself."""
+STREAMS_EVERY_S = 5.0
+SURVEY_EVERY_S = 10.0
+ACCOUNT_EVERY_S = 10.0
+ANSWER_S = 3.0
 WARMING_CONNECTIONS = 2
 """One asks for the generation while the other one computes."""
 
@@ -42,8 +50,30 @@ async def start(worker: service.Service) -> None:
 
     worker.every(ROLL_EVERY_S, roll_up)
     worker.every(COUNT_EVERY_S, count_up)
+    _watch(worker)
     if warming is not None:
         worker.every(BETWEEN_TURNS_S, warming.turn)
+
+
+def _watch(worker: service.Service) -> None:
+    """What is true of the whole is asked again and again, and proved."""
+    cache_url = worker.settings.cache_url
+    cache = open_client(cache_url, answer_s=ANSWER_S, connect_s=ANSWER_S) if cache_url else None
+    if cache is not None:
+        worker.at_the_end(cache.aclose)
+    survey = Survey(worker.pool, worker.redis, cache, worker.partitions, calendars.sessions)
+    accounts = Accounts(worker.pool, worker.redis, worker.partitions, calendars.sessions)
+
+    async def account() -> None:
+        await accounts.turn()
+
+    worker.every(STREAMS_EVERY_S, survey.ask_streams)
+    worker.every(SURVEY_EVERY_S, survey.ask_redis)
+    worker.every(SURVEY_EVERY_S, survey.ask_postgres)
+    worker.every(ACCOUNT_EVERY_S, account)
+    if worker.settings.verify_every_s:
+        sampling = Sampling(worker.settings.verify_symbols)
+        worker.every(worker.settings.verify_every_s, sampling.turn)
 
 
 async def _warming(worker: service.Service) -> Warming | None:

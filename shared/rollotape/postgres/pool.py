@@ -1,12 +1,14 @@
 """Connections that cannot wait for ever, and outages told apart from bugs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
 import redis.exceptions
 
+from rollotape import metrics
 from rollotape.errors import Unavailable
 from rollotape.redis.outages import AWAY, is_outage
 from rollotape.settings import Settings
@@ -47,12 +49,17 @@ def unavailable(what: str) -> Iterator[None]:
 
 
 async def open_pool(
-    settings: Settings, *, service: str, raw_times: bool = False, size: int | None = None
+    settings: Settings,
+    *,
+    service: str,
+    raw_times: bool = False,
+    size: int | None = None,
+    counted_as: str = "main",
 ) -> asyncpg.Pool:
     """A pool whose every connection sets its own time limits.
 
     With `raw_times`, timestamptz travels as integer microseconds since 1970 and date as integer days
-    since 1970, which spares workers a datetime object per value.
+    since 1970, which spares workers a datetime object per value. Metrics name it `counted_as`.
 
     Raises:
         Unavailable: PostgreSQL cannot be reached.
@@ -68,7 +75,7 @@ async def open_pool(
         "max_parallel_workers_per_gather": "0",  # and so does starting processes for them
     }
     with unavailable("postgres"):
-        return await asyncpg.create_pool(
+        pool = await asyncpg.create_pool(
             settings.database_url,
             min_size=1,
             max_size=size or settings.pool_size,
@@ -77,6 +84,30 @@ async def open_pool(
             command_timeout=settings.statement_timeout_ms / 1000 + 5,
             init=_raw_times if raw_times else None,
         )
+    _count(pool, counted_as)
+    return pool
+
+
+_pools: list[tuple[str, asyncpg.Pool]] = []
+
+
+def _count(pool: asyncpg.Pool, name: str) -> None:
+    """Have its connections counted until it is closed."""
+    _pools[:] = [(n, p) for n, p in _pools if not p.is_closing()] + [(name, pool)]
+    for state, count in (("used", _used), ("free", _free)):
+        metrics.POOL_CONNECTIONS.labels(name, state).set_function(partial(_sum, count, name))
+
+
+def _sum(count: Callable[[asyncpg.Pool], int], name: str) -> float:
+    return sum(count(pool) for n, pool in list(_pools) if n == name and not pool.is_closing())
+
+
+def _used(pool: asyncpg.Pool) -> int:
+    return pool.get_size() - pool.get_idle_size()
+
+
+def _free(pool: asyncpg.Pool) -> int:
+    return pool.get_max_size() - _used(pool)
 
 
 async def _raw_times(connection: "asyncpg.Connection[Any]") -> None:
