@@ -477,8 +477,8 @@ class Hub:
         """Messages from its place on, as one write."""
         parts: list[bytes] = []
         size, after = 0, client.next
-        for batch in islice(self._ring, client.next - self._first, None):
-            framed = self._framed(batch, client)
+        for n in range(client.next - self._first, len(self._ring)):
+            framed = self._framed(self._ring[n], client)
             if framed:
                 if parts and size + len(framed) > _WRITE_BYTES:
                     break
