@@ -1,7 +1,7 @@
 """Patterns: what is setting up right now, one of them in full, and patterns in."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
@@ -229,13 +229,34 @@ async def get_scan(
     return Raw(await servers.scans.give(servers, request.scope, said, wording))
 
 
-@dataclass(frozen=True, slots=True)
 class OfSomebody:
-    """A scan that asks for what its caller keeps: what it means depends on who asks, and when."""
+    """A scan that asks for what its caller keeps: what it means depends on who asks, and when.
 
-    asked: ScanQuery
-    given: tuple[tuple[str, str], ...]
-    accept: str
+    What was made of it serves again as long as what is kept is the same.
+    """
+
+    __slots__ = ("_made", "_merged", "accept", "asked", "given")
+
+    def __init__(self, asked: ScanQuery, given: bodies.Pairs, accept: str) -> None:
+        self.asked, self.given, self.accept = asked, given, accept
+        self._merged: tuple[bodies.Pairs | None, ScanQuery] = None, asked
+        self._made: tuple[ScanQuery, Collection[str] | None, scan.Wording] | None = None
+
+    def beside(self, saved: bodies.Pairs) -> ScanQuery:
+        """With the saved scan put in.
+
+        Raises:
+            Problem: 422, they do not go together.
+        """
+        if self._merged[0] is not saved:
+            self._merged = saved, beside(saved, self.given)
+        return self._merged[1]
+
+    def within(self, asked: ScanQuery, watched: Collection[str] | None) -> scan.Wording:
+        """What `asked`, which is this or what became of it beside a saved scan, means now."""
+        if self._made is None or self._made[0] is not asked or self._made[1] is not watched:
+            self._made = asked, watched, _wording(asked, self.accept, watched)
+        return self._made[2]
 
 
 def read_scan(scope: Scope, said: Said) -> scan.Wording | OfSomebody:
@@ -264,10 +285,11 @@ async def settled(servers: Backends, scope: Scope, put: scan.Wording | OfSomebod
         return put
     asked, owner = put.asked, callers.of(scope).owner
     if asked.scan_id is not None:
-        asked = beside(await servers.lists.filters(owner, asked.scan_id), put.given)
-    if asked.watchlist_id is None:
-        return _wording(asked, put.accept)
-    return _wording(asked, put.accept, await servers.lists.symbols(owner, asked.watchlist_id))
+        asked = put.beside(await servers.lists.filters(owner, asked.scan_id))
+    watched = None
+    if asked.watchlist_id is not None:
+        watched = await servers.lists.symbols(owner, asked.watchlist_id)
+    return put.within(asked, watched)
 
 
 def beside(saved: bodies.Pairs, given: bodies.Pairs) -> ScanQuery:
