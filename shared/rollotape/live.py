@@ -95,7 +95,10 @@ class Subscribed(Said):
     rs: Held
     bars: Held
     filters: dict[str, Any] | None = Field(description="As the client put them.")
-    id: Place
+    id: str = Field(
+        description="The place from which on it is told: with `since` that, as the client put it.",
+        examples=["6f1e0f3a5d0c4be5a9a4d1f0f7f5a001-1767387600000-0"],
+    )
 
 
 class OfSymbol(Said):
