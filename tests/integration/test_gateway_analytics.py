@@ -26,6 +26,7 @@ from detector.wyckoff import Read
 from rollotape import analytics
 from rollotape.domain.performance import told
 from rollotape.domain.wyckoff.rules import CURRENT
+from rollotape.postgres import pages
 from rollotape.postgres.analytics import Filters, PatternPerformance, Split, Window
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.wyckoff import Wyckoff
@@ -352,6 +353,23 @@ async def test_pages_lose_no_trade_and_give_none_twice(
     assert [t["id"] for t in by_token] == whole
     assert [t["id"] for t in by_page] == whole
     assert (await _get(client, f"{path}&page={pages + 1}&per_page=7"))["trades"] == []
+
+
+async def test_more_going_trades_than_are_counted_have_no_total_and_first_pages(
+    client: httpx.AsyncClient, trades: list[Traded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "trades?days=all&origin=all&status=all&per_page=3"
+    whole = [t["id"] for t in (await _get(client, "trades?days=all&origin=all&status=all&limit=9"))["trades"]]
+    assert (await _get(client, f"{path}&page=4&sort=asc"))["pagination"]["total"] == len(trades)
+    monkeypatch.setattr(pages, "MOST_COUNTED", 9)
+
+    pages_of_three = [await _get(client, f"{path}&page={page}") for page in (1, 2, 3)]
+    beyond = await client.get(f"{AT}/{path}&page=4")
+
+    assert [t["id"] for said in pages_of_three for t in said["trades"]] == whole
+    assert {(s["pagination"]["total"], s["pagination"]["pages"]) for s in pages_of_three} == {(None, None)}
+    assert (beyond.status_code, beyond.json()["errors"][0]["field"]) == (422, "page")
+    assert (await _get(client, "trades?days=all&origin=all&per_page=3&page=4"))["pagination"]["total"] > 9
 
 
 async def test_a_page_token_belongs_to_its_question(client: httpx.AsyncClient, trades: list[Traded]) -> None:

@@ -20,7 +20,7 @@ from rollotape.analytics import Question
 from rollotape.cache.answers import HITS, Answer
 from rollotape.errors import Unavailable
 from rollotape.postgres.generations import Moment
-from rollotape.postgres.pages import Position
+from rollotape.postgres.pages import Position, TooFar
 from rollotape.postgres.questions import NOBODY, Filters
 
 if TYPE_CHECKING:  # it has an `Analyses`
@@ -101,7 +101,7 @@ class Analyses:
         """The answer, wherever it is.
 
         Raises:
-            Problem: 503, PostgreSQL is away and there is no older answer.
+            Problem: 503, PostgreSQL is away and there is no older answer; 422, only tokens lead to the page.
         """
         if given := await self._unchanged(servers, said, asked):
             return given
@@ -114,6 +114,9 @@ class Analyses:
         except Unavailable as error:
             log.warning("answer_unavailable", error=str(error.__context__ or error))
             raise problems.unavailable("PostgreSQL") from error
+        except TooFar as error:
+            reason = f"lies too far within a list {error}: go on with limit and page_token"
+            raise problems.invalid([problems.FieldError("query", "page", reason)]) from error
         return await self._given(scope, said, asked, found)
 
     async def _unchanged(self, servers: "Backends", said: Said, asked: Asked) -> Given | None:

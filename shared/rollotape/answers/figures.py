@@ -158,7 +158,10 @@ class AnalysedTrade(Shape):
 
 
 class TradesPagination(Shape):
-    total: int | None = Field(description="Of the whole filter, with `page`; null with `limit`.")
+    total: int | None = Field(
+        description="Of the whole filter, with `page`; null with `limit`, and where more than 200,000 trades "
+        "that are not closed would have to be counted."
+    )
     page: int | None
     per_page: int | None
     pages: int | None

@@ -29,6 +29,9 @@ _SQL = queries("analytics")
 Status = Literal["closed", "open", "pending", "cancelled", "all"]
 Sort = Literal["desc", "asc"]
 
+MOST_COUNTED = 200_000
+"""Of more trades than this that are not closed no total is told: nothing rolls them up."""
+
 _CLOSED, _GOING = "s.exit_date", "s.generated_at"
 """What a trade is sorted by: when it ended, or else when it came."""
 _FILTERS: Mapping[str, str] = {
@@ -39,6 +42,10 @@ _FILTERS: Mapping[str, str] = {
     "symbols": "s.symbol = ANY ({}::text[])",
     "sectors": "x.sector = ANY ({}::text[])",
 }
+
+
+class TooFar(Exception):
+    """A page behind so many trades that nobody has counted: only positions lead there."""
 
 
 class Position(NamedTuple):
@@ -62,7 +69,9 @@ FIRST_PAGE = Page(100)
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """`total` is None unless a numbered page was asked for; `next` is None on the last page."""
+    """`total` is None unless a numbered page was asked for, and where too many trades are not closed;
+    `next` is None on the last page.
+    """
 
     rows: "Sequence[Record]"
     total: int | None
@@ -79,12 +88,22 @@ async def trades(
     page: Page = FIRST_PAGE,
     by: Plan | None = None,
 ) -> Trades:
-    """Trades that ended in the window, or for those that go on or never began: that came in it."""
+    """Trades that ended in the window, or for those that go on or never began: that came in it.
+
+    Raises:
+        TooFar: too many trades of the filter are not closed, and the page is not among the first of them.
+    """
     asked = _Asked(window, filters, status, sort)
     if page.number is None:
         return await _read(connection, asked, page.size, page.after)
+    skip = (page.number - 1) * page.size
+    if status != "closed" and not await _few_going(connection, asked):
+        if skip + page.size > MOST_COUNTED:
+            raise TooFar(f"of more than {MOST_COUNTED:,} trades that are not closed")
+        found = await _read(connection, asked, page.size, None, None, skip)
+        return Trades(found.rows, None, found.next)
     counts = await _counts(connection, asked, by)
-    total, skip = sum(n for _, _, n in counts), (page.number - 1) * page.size
+    total = sum(n for _, _, n in counts)
     if skip >= total:
         return Trades([], total, None)
     start, skip = await _jump(connection, asked, counts, skip, by)
@@ -158,6 +177,16 @@ async def _rolled_up(
         _SQL["day_counts"], window.first_day, window.last_day + timedelta(1), filters.phase,
         filters.timeframe, filters.origin, list(filters.pattern_types) or None, list(filters.sectors) or None,
     )  # fmt: skip
+
+
+async def _few_going(connection: "Connection", asked: _Asked) -> bool:
+    """Whether those that are not closed may be counted one by one."""
+    where = _Where()
+    where.window(asked, _GOING)
+    some = f"SELECT {_SQL['trades_joined']} {where} LIMIT {where.add(MOST_COUNTED + 1)}"
+    query = f"SELECT count(*) FROM ({some}) t"  # noqa: S608 - our own parts only
+    counted: int = await connection.fetchval(query, *where.arguments)
+    return counted <= MOST_COUNTED
 
 
 async def _one_by_one(
