@@ -50,6 +50,8 @@ class Watched:
     asked: Asked
     closed_per_s: float
     changed: int
+    late_s: float
+    """How late trades closed at worst."""
     ages_s: list[float]
     computed: Counter[str]
     answers: dict[str, float]
@@ -91,7 +93,8 @@ async def _watch(stage: Stage, server: Server, trades: Market, probe: Probe) -> 
         with suppress(asyncio.CancelledError):
             await task
     by = answers.pop("gateway"), answers.pop("builder")
-    return Watched(asked, closed, trades.changed, probe.ages_s, computed.times, answers, *by)
+    by_whom = trades.changed, trades.latest_s, probe.ages_s, computed.times
+    return Watched(asked, closed, *by_whom, answers, *by)
 
 
 def _counted(server: Server) -> dict[str, float]:
@@ -132,8 +135,10 @@ def _say(stage: Stage, watched: Watched) -> None:
     stage.show.say(
         f"    {outcome.per_second:,.0f}/s, p50 {outcome.p50:.2f}, p95 {outcome.p95:.2f},"
         f" p99 {outcome.p99:.2f} ms, {watched.asked.cpu_us or 0:.0f} us of processor each;"
-        f" sent {outcome.late_p95:.2f} ms late (p95), {outcome.unanswered} not answered\n"
-        f"    {watched.closed_per_s:.0f} trades a second closed, {watched.changed} patterns changed,"
+        f" sent {outcome.late_p95:.2f} ms late (p95), {outcome.unanswered} not answered;"
+        f" the generator itself {outcome.own_late_p95:.2f} ms late (p95), {outcome.busy:.0%} of a processor\n"
+        f"    {watched.closed_per_s:.0f} trades a second closed, at most {watched.late_s:.2f} s late,"
+        f" {watched.changed} patterns changed,"
         f" {len(generations)} generations; answers from {sources};"
         f" the gateway computed {watched.gateway:,.0f}, cache-builder {watched.builder:,.0f}\n"
         f"    {sum(watched.computed.values()):,} answers stored,"
@@ -153,6 +158,8 @@ def _figures(watched: Watched) -> Iterator[Figure]:
     most = max(watched.computed.values(), default=0)
     yield Figure("analytics.most_computed", most, "most often that a key of a generation was computed")
     yield Figure("analytics.closed_per_s", watched.closed_per_s, "trades closed meanwhile")
+    late = watched.asked.outcome.own_late_p95
+    yield Figure("analytics.http_sent_late_ms", late, "p95 of how late the generator itself was")
     cost = watched.asked.cpu_us
     if cost is not None:
         yield Figure("analytics.http_cpu_us", cost, "processor time of the gateway for an answer")

@@ -12,6 +12,7 @@ import gc
 import select
 import selectors
 import sys
+import time
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,6 +58,10 @@ class Outcome:
     p99: float
     late_p95: float
     """How long after the intended moment a request was sent: what the generator itself adds at most."""
+    own_late_p95: float
+    """How late the generator itself was at the intended moment, whether or not a connection was free."""
+    busy: float
+    """Share of one processor that the generator used."""
     unanswered: int
     cached: int
     statuses: dict[str, int]
@@ -106,8 +111,11 @@ class Run:
     """Intended moments of requests that no connection was free for."""
     latencies: list[float] = field(default_factory=list)
     lateness: list[float] = field(default_factory=list)
+    own_lateness: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     began: float = float("inf")
+    spent: float = 0.0
+    """Processor time, first when the clock began to run."""
     sent: int = 0
     due: int = 0
     in_flight: int = 0
@@ -127,8 +135,10 @@ class Run:
         gc.disable()
         self.sent = 0
         self.began = self.loop.time() + 0.1
+        self.spent = time.process_time()
         self.loop.call_at(self.began, self._tick if self.plan.rate else self._all_at_once)
         await asyncio.sleep(self.plan.seconds + 0.1)
+        self.spent = time.process_time() - self.spent
         self.over = True
         self.drained.clear()
         if self.in_flight or self.waiting:
@@ -152,6 +162,8 @@ class Run:
         while not self.over and (intended := self.began + self.due / self.plan.rate) <= now:
             self.due += 1
             self.waiting.append(intended)
+            if self._counts(intended):
+                self.own_lateness.append(now - intended)
         while self.waiting and self.free:
             self._send(self.free.popleft(), self.waiting.popleft())
         if not self.over:
@@ -210,12 +222,18 @@ class Run:
             p50=p50,
             p95=p95,
             p99=p99,
-            late_p95=float(np.percentile(self.lateness, 95)) * 1_000 if self.lateness else 0.0,
+            late_p95=_p95_ms(self.lateness),
+            own_late_p95=_p95_ms(self.own_lateness),
+            busy=self.spent / self.plan.seconds,
             unanswered=self.in_flight + len(self.waiting),
             cached=self.cached,
             statuses=dict(self.statuses),
             body_bytes=self.received / max(1, len(ms)),
         )
+
+
+def _p95_ms(seconds: list[float]) -> float:
+    return float(np.percentile(seconds, 95)) * 1_000 if seconds else 0.0
 
 
 class Punctual(selectors.DefaultSelector):
