@@ -1,28 +1,32 @@
-"""The client says what the gateway's OpenAPI document says: shapes of answers, paths and parameters."""
+"""The client can ask for everything that the gateway's OpenAPI document has, in its words."""
 
 import inspect
 import re
+import typing
 from typing import Any
 
+import orjson
 import pytest
 
 from api_gateway.app import describe
-from rollotape.client import analyses, answers, calls
-from support.questions_of_clients import QUESTIONS
+from rollotape.client import asking, calls
+from rollotape.client.questions import BASE, Call, Listing, Sending
+from support.questions_of_clients import ALL
 
-SHAPES = {
-    name: shape
-    for module in (answers, analyses)
-    for name, shape in vars(module).items()
-    if inspect.isclass(shape) and issubclass(shape, answers.Shape) and shape is not answers.Shape
+IN_THE_PATH = {
+    "symbol", "pattern_id", "trade_id", "pattern_type", "key", "watchlist_id", "scan_id",
+}  # fmt: skip
+OF_THE_CLIENT = {"page_token", "format"}
+"""They are said where pages are followed, and where CSV is asked for."""
+OTHER_NAMES = {"detection_phase", "timeframe"}
+"""Of parameters that go by a second one, too."""
+NO_QUESTIONS = {("GET", "/docs"), ("GET", asking.EVENTS)}
+"""A page for people, and the stream, which is followed."""
+FUNCTIONS = {
+    name: function
+    for name, function in inspect.getmembers(calls, inspect.isfunction)
+    if function.__module__ == calls.__name__ and not name.startswith("_")
 }
-_WORDS = {"title", "description", "default", "additionalProperties"}
-"""What explains a schema, and what closes it: the client is open to what a newer gateway adds."""
-
-
-IN_THE_PATH = {"symbol", "pattern_id", "trade_id", "pattern_type"}
-OF_SOMEBODY = {"watchlist_id", "scan_id", "market"}
-"""They name what somebody has made or told first."""
 
 
 @pytest.fixture(scope="module")
@@ -30,63 +34,89 @@ def document() -> dict[str, Any]:
     return describe()
 
 
-def plain(schema: Any) -> Any:
-    """A schema without its words and bounds: what values there are, and of which type."""
-    if isinstance(schema, list):
-        return [plain(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if isinstance(said := schema.get("$ref"), str):
-        return said.rpartition("/")[2]
-    bounds = {"minimum", "maximum"}
-    kept = {n: plain(v) for n, v in schema.items() if n not in _WORDS | bounds or n == "properties"}
-    if isinstance(schema.get("additionalProperties"), dict):
-        kept["values"] = plain(schema["additionalProperties"])
-    return kept
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """By method and path; what is under `/api` is under `/api/v1` as well."""
+    return {
+        (method.upper(), path): operation
+        for path, found in document["paths"].items()
+        if path.startswith(BASE) or not path.startswith("/api")
+        for method, operation in found.items()
+    }
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_a_shape_is_that_of_the_document(document: dict[str, Any], name: str) -> None:
-    declared = document["components"]["schemas"].get(name)
-    if declared is None:  # a base of others
-        assert any(issubclass(other, SHAPES[name]) for other in SHAPES.values() if other is not SHAPES[name])
-        return
-    ours = SHAPES[name].model_json_schema(mode="serialization")
-    known = declared["properties"]
-    for field, schema in ours["properties"].items():
-        said = plain(schema)
-        if field not in declared["required"]:
-            said = said["anyOf"][0]  # absent there is None here
-        expected = plain(known[field])
-        if "anyOf" in expected:
-            expected.pop("format", None)  # words about a text, put beside it by hand
-        assert said == expected, field
-    assert set(ours.get("required", [])) <= set(declared["required"]) | {"display"}
-
-
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_a_question_has_a_path_and_parameters_of_the_document(document: dict[str, Any], name: str) -> None:
-    call = QUESTIONS[name]
-    [template] = [p for p in document["paths"] if _is_of(p, call.path)][:1]
-    operation = document["paths"][template]["get"]
-    declared = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}
-
-    assert set(inspect.signature(getattr(calls, name)).parameters) <= declared | IN_THE_PATH
-    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    shapes = [s["$ref"].rpartition("/")[2] for s in schema.get("anyOf", [schema])]
-    assert call.shape.__name__ in shapes
+def of(document: dict[str, Any], call: Call[Any]) -> tuple[tuple[str, str], dict[str, Any]]:
+    """The operation that a call asks for: of several templates the one with the fewest blanks."""
+    found = [
+        (name, operation)
+        for name, operation in operations(document).items()
+        if name[0] == call.method and _is_of(name[1], call.path)
+    ]
+    return min(found, key=lambda one: one[0][1].count("{"))
 
 
 def _is_of(template: str, path: str) -> bool:
     return bool(re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path))
 
 
-def test_every_question_is_asked_with_all_that_it_takes() -> None:
-    functions = inspect.getmembers(calls, inspect.isfunction)
-    made = {name: f for name, f in functions if f.__module__ == calls.__name__ and name[0] != "_"}
+def sent() -> list[Call[Any]]:
+    made = [function([{}]) for name, function in FUNCTIONS.items() if name.startswith("send_")]
+    assert all(isinstance(sending, Sending) for sending in made)
+    return [call for sending in made for _, call in sending.calls()]
 
-    assert {name for name in made if not name.startswith("send_")} == set(QUESTIONS)
-    for name, call in QUESTIONS.items():
-        given = {parameter for parameter, _ in call.parameters}
-        missing = set(inspect.signature(made[name]).parameters) - given
-        assert missing <= IN_THE_PATH | OF_SOMEBODY, name
+
+def test_no_operation_is_forgotten(document: dict[str, Any]) -> None:
+    asked = {of(document, call)[0] for call in [*ALL.values(), *sent()]}
+
+    assert asked | NO_QUESTIONS == operations(document).keys()
+    assert not asked & NO_QUESTIONS
+
+
+def test_every_function_is_tried() -> None:
+    assert {name for name in FUNCTIONS if not name.startswith("send_")} == ALL.keys()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_question_takes_all_that_its_operation_takes_and_answers_in_its_shape(
+    document: dict[str, Any], name: str
+) -> None:
+    call = ALL[name]
+    (method, _), operation = of(document, call)
+    declared = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}
+    taken = parameters(FUNCTIONS[name])
+    if method == "GET":
+        assert declared - OF_THE_CLIENT - OTHER_NAMES <= taken or name == "trade"
+        assert taken - declared <= IN_THE_PATH
+        assert {parameter for parameter, _ in call.parameters} <= declared
+    assert ("page_token" in declared) is isinstance(call, Listing) or name == "trade"
+    good = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
+    schema = good.get("content", {}).get("application/json", {}).get("schema", {})
+    shapes = [s["$ref"].rpartition("/")[2] for s in schema.get("anyOf", [schema]) if "$ref" in s]
+    assert call.shape.__name__ in shapes or not shapes
+
+
+def parameters(function: Any) -> set[str]:
+    """By name, those in `**asked` among them."""
+    found: set[str] = set()
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            [asked] = typing.get_args(parameter.annotation)
+            found |= asked.__annotations__.keys()
+        else:
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("name", ["make_watchlist", "replace_watchlist", "save_scan", "replace_scan"])
+def test_what_is_kept_is_said_in_the_fields_of_its_body(document: dict[str, Any], name: str) -> None:
+    call, schemas = ALL[name], document["components"]["schemas"]
+    _, operation = of(document, call)
+    [model] = re.findall(r"\w+$", operation["requestBody"]["content"]["application/json"]["schema"]["$ref"])
+    said = orjson.loads(call.content or b"")
+
+    assert said.keys() == schemas[model]["properties"].keys()
+    if "filters" in said:
+        known = schemas["ScanFilters"]["properties"]
+        assert parameters(FUNCTIONS[name]) - {"name", "key", "scan_id", "version"} == known.keys()
+        assert {n for n in known if known[n].get("type") == "array"} >= {
+            n for n, value in said["filters"].items() if isinstance(value, list)
+        }

@@ -29,6 +29,13 @@ from support.gateway import (
 from support.questions_of_clients import QUESTIONS
 
 NOT_LONG = Patience(tries=2, first_s=0.01)
+AS_CSV = (
+    "scan", "pattern_summary", "symbols", "detections", "bars", "vsa", "markers", "strength", "leaders",
+    "strength_history", "performance", "sectors", "trend", "trades", "vsa_metrics",
+    "preliminary_events", "universes", "universe", "watchlists", "saved_scans",
+)  # fmt: skip
+OF_THE_GATEWAY = {"alive", "openapi", "asyncapi", "dashboard", "discovery_performance"}
+"""It answers these from itself, or says in the answer what is away."""
 
 
 @pytest.fixture
@@ -98,6 +105,54 @@ async def test_what_is_refused_has_its_own_kind_and_says_why(rollo: AsyncClient)
     assert wrong.value.problem.errors[0].field == "limit"
 
 
+async def test_everything_is_there_as_csv_in_one_table(rollo: AsyncClient) -> None:
+    for name in AS_CSV:
+        listing = QUESTIONS[name]
+        assert "".join([text async for text in rollo.csv(listing)]).count("\n") >= 1, name
+    bars = "".join([text async for text in rollo.csv(calls.bars("AAPL", limit=60))]).splitlines()
+    scan = "".join([text async for text in rollo.csv(calls.scan(limit=50))]).splitlines()
+
+    assert (len(bars), bars[0].split(",")[:3]) == (251, ["symbol", "timeframe", "t"])
+    assert len(set(scan)) == 231
+
+
+async def test_watchlists_are_made_once_changed_by_their_version_and_deleted(rollo: AsyncClient) -> None:
+    wish = calls.make_watchlist("Mine", ["aapl", "NONE"])
+    made = await rollo.ask(wish)
+    again = await rollo.ask(wish)
+    with pytest.raises(errors.Conflict) as taken:
+        await rollo.ask(calls.make_watchlist("Mine", "AAPL"))
+    changed = await rollo.ask(calls.replace_watchlist(made.id, "Ours", "S1", version=made.version))
+    with pytest.raises(errors.Changed):
+        await rollo.ask(calls.delete_watchlist(made.id, version=made.version))
+    saved = await rollo.ask(calls.save_scan("Springs", watchlist_id=made.id, pattern_types="spring"))
+    found = [item.symbol async for item in rollo.each(calls.scan(scan_id=saved.id))]
+    other = await rollo.ask(calls.replace_scan(saved.id, "All", confidence_min=0.25, version=saved.version))
+    listed = [scan async for scan in rollo.each(calls.saved_scans(limit=1))]
+    await rollo.ask(calls.delete_scan(saved.id))
+    await rollo.ask(calls.delete_watchlist(made.id))
+    with pytest.raises(errors.NotFound):
+        await rollo.ask(calls.watchlist(made.id))
+    with pytest.raises(errors.NotFound):
+        await rollo.ask(calls.delete_scan(saved.id))
+
+    assert (made.symbols, made.unknown_symbols, again) == (["AAPL", "NONE"], ["NONE"], made)
+    assert [(one.field, one.place) for one in taken.value.problem.errors] == [("name", "body")]
+    assert (changed.symbols, changed.version) == (["S1"], 2)
+    assert found and set(found) == {"S1"}
+    assert (other.filters, listed) == ({"confidence_min": 0.25}, [other])
+
+
+async def test_universes_and_detections_have_everything_once(rollo: AsyncClient) -> None:
+    keys = [head.key for head in (await rollo.ask(calls.universes())).universes]
+    members = [symbol async for symbol in rollo.each(calls.universe("leaders", limit=1))]
+    detected = [one.id async for one in rollo.each(calls.detections("S1", days="all", limit=5))]
+
+    assert {"sp500", "leaders"} <= set(keys)
+    assert len(set(members)) == len(members)
+    assert len(set(detected)) == len(detected) == 33
+
+
 async def test_a_key_opens_what_its_scope_says_and_one_that_asks_too_often_waits(settings: Settings) -> None:
     made = {scope: keys.make() for scope in ("read", "write")}
     rows = (f"('{k.id}', 'test', '{s}', '\\x{k.hash.hex()}', 3)" for s, k in made.items())
@@ -161,8 +216,13 @@ async def test_an_outage_is_an_error_and_never_an_empty_list(settings: Settings)
     app = create_app(away)
     transport = httpx.ASGITransport(app=app)
     async with AsyncClient("http://g", patience=Patience(tries=1), transport=transport) as rollo:
-        for call in QUESTIONS.values():
+        for name, call in QUESTIONS.items():
+            if name in OF_THE_GATEWAY:
+                await rollo.ask(call)
+                continue
             with pytest.raises(errors.ServerAway) as raised:
                 await rollo.ask(call)
             assert raised.value.retry_after_s == 2
+            if name.endswith("health"):
+                assert "checked_at" in raised.value.problem.said, name
     await app.state.servers.close()

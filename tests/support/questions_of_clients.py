@@ -2,8 +2,10 @@
 
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 from rollotape.client import calls
+from rollotape.client.questions import Call
 from support.closed_trades import Trade
 from support.gateway import Setup
 
@@ -15,19 +17,26 @@ _OF_TRADES: Any = {
 }  # fmt: skip
 _TYPES: Any = {"pattern_types": ["SPRING", "SOS"]}
 _PAGE: Any = {"limit": 7}
+_SAVED: Any = {
+    "symbols": "AAPL", "sectors": ["Technology"], "timeframes": ["1d"], "confidence_min": 0.1, "rs_min": 0.5,
+    "rs_excess_min": -5, "vol_min": 0, "rsi_range": (0, 100), "phase": ["C", "D"], "test_confirmed": False,
+    "side": "accumulation", "sort_by": "symbol", "sort_order": "asc", "universe": "sector:energy", **_TYPES,
+}  # fmt: skip
+SOMEBODYS = UUID(int=1)
 
-QUESTIONS: dict[str, calls.Call[Any]] = {
-    "scan": calls.scan(
-        symbols=["AAPL"], sectors=["Technology"], timeframes=["1d"], confidence_min=0.1, rs_min=0.5,
-        rs_excess_min=-5, vol_min=0, rsi_range=(0, 100), phase=["C", "D"], test_confirmed=False,
-        side="accumulation", detected_since=_FROM, sort_by="symbol", sort_order="asc", display=True,
-        universe="sector:energy",
-        **_TYPES, **_PAGE,
-    ),
+QUESTIONS: dict[str, Call[Any]] = {
+    "alive": calls.alive(),
+    "ready": calls.ready(),
+    "openapi": calls.openapi(),
+    "asyncapi": calls.asyncapi(),
+    "scan": calls.scan(detected_since=_FROM, display=True, **_SAVED, **_PAGE),
     "pattern": calls.pattern(Setup(1).id),
     "pattern_stats": calls.pattern_stats(),
+    "pattern_summary": calls.pattern_summary(window="7d", top=3),
+    "pattern_health": calls.pattern_health(),
     "symbols": calls.symbols(search="aa", sector="Technology", kind="stock", active=True, **_PAGE),
     "symbol": calls.symbol("AAPL"),
+    "detections": calls.detections("AAPL", days="all", timeframe=["1d"], **_TYPES, **_PAGE),
     "bars": calls.bars(["AAPL", "MSFT"], sort="desc", **_TIME, **_PAGE),
     "vsa": calls.vsa(
         "AAPL", rule_set="all", kinds="no_demand", direction="bearish", sort="desc", **_TIME, **_PAGE
@@ -45,4 +54,24 @@ QUESTIONS: dict[str, calls.Call[Any]] = {
     "trade": calls.trade(Trade(1, 1.0).id),
     "vsa_metrics": calls.vsa_metrics(**_OF_TRADES, **_TYPES),
     "preliminary_events": calls.preliminary_events(Setup(1).id, lookback_days=60),
+    "dashboard": calls.dashboard(),
+    "discovery_health": calls.discovery_health(),
+    "discovery_performance": calls.discovery_performance(),
+    "universes": calls.universes(category="sector"),
+    "universe": calls.universe("sector:energy", **_PAGE),
+    "watchlists": calls.watchlists(**_PAGE),
+    "saved_scans": calls.saved_scans(**_PAGE),
 }  # fmt: skip
+"""Those that anybody may ask of a gateway with data."""
+CHANGES: dict[str, Call[Any]] = {
+    "watchlist": calls.watchlist(SOMEBODYS),
+    "make_watchlist": calls.make_watchlist("Mine", "AAPL"),
+    "replace_watchlist": calls.replace_watchlist(SOMEBODYS, "Mine", ["AAPL", "MSFT"], version=1),
+    "delete_watchlist": calls.delete_watchlist(SOMEBODYS, version=2),
+    "saved_scan": calls.saved_scan(SOMEBODYS),
+    "save_scan": calls.save_scan("Mine", **_SAVED),
+    "replace_scan": calls.replace_scan(SOMEBODYS, "Mine", version=1, **_SAVED),
+    "delete_scan": calls.delete_scan(SOMEBODYS, version=2),
+}
+"""Those about what somebody has made first."""
+ALL = QUESTIONS | CHANGES

@@ -13,7 +13,7 @@ import pytest
 
 from rollotape.client import AsyncClient, Client, Gap, Patience, Unreachable, Update, calls, errors
 from rollotape.client.attempts import Attempts
-from rollotape.client.following import Following
+from rollotape.client.following import Events
 
 Answerer = Callable[[httpx.Request], httpx.Response]
 QUICK = Patience(tries=4, first_s=0.001, longest_s=0.002)
@@ -164,7 +164,7 @@ def test_an_answer_of_somebody_else_is_an_error_all_the_same(body: bytes) -> Non
 
 def test_an_outage_is_waited_out_for_as_long_as_the_gateway_said(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("rollotape.client.clients.time.sleep", slept.append)
+    monkeypatch.setattr("rollotape.client.lines.time.sleep", slept.append)
     said = iter([problem(503, Retry_After="2"), problem(429, Retry_After="7"), page(["A"], None)])
 
     answer = client(lambda _: next(said)).ask(calls.symbols())
@@ -276,7 +276,7 @@ def event(n: int, *, fact: str = "p1", version: int | None = None, epoch: str = 
     return f"event: pattern.updated\nid: {epoch}-{n}-0\ndata: ".encode() + orjson.dumps(said) + b"\n\n"
 
 
-def heard(following: Following, *parts: bytes) -> list[Update | Gap]:
+def heard(following: Events, *parts: bytes) -> list[Update | Gap]:
     return [found for part in parts for found in following.feed(part)]
 
 
@@ -288,7 +288,7 @@ def versions(found: list[Update | Gap]) -> list[int | None]:
 def test_events_are_the_same_however_they_are_cut_on_their_way(size: int) -> None:
     content = b": here\n\nretry: 1000\n\n" + event(1) + b"id: " + EPOCH.encode() + b"-2-0\n\n" + event(3)
     content += b"event: gap\r\nid: 1-9-0\r\ndata: {}\r\n\r\n" + event(4, fact="\u2028")
-    following = Following(None, QUICK)
+    following = Events(None, QUICK)
 
     found = heard(following, *(content[i : i + size] for i in range(0, len(content), size)))
 
@@ -298,7 +298,7 @@ def test_events_are_the_same_however_they_are_cut_on_their_way(size: int) -> Non
 
 
 def test_half_an_event_moves_nothing() -> None:
-    following = Following(None, QUICK)
+    following = Events(None, QUICK)
     following.begin()
     assert versions(heard(following, event(1), event(2)[:-1])) == [1]
     assert following.headers()["Last-Event-ID"] == f"{EPOCH}-1-0"
@@ -309,7 +309,7 @@ def test_half_an_event_moves_nothing() -> None:
 
 
 def test_a_repeat_is_dropped_and_a_newer_version_is_not() -> None:
-    following = Following(None, QUICK)
+    following = Events(None, QUICK)
 
     found = heard(
         following,
@@ -328,13 +328,13 @@ def test_a_repeat_is_dropped_and_a_newer_version_is_not() -> None:
 
 
 def test_another_installation_counts_its_versions_anew() -> None:
-    following = Following(None, QUICK)
+    following = Events(None, QUICK)
 
     assert versions(heard(following, event(1, version=9), event(2, version=3, epoch="f" * 32))) == [9, 3]
 
 
 def test_a_fact_without_a_version_is_never_a_repeat() -> None:
-    following = Following(None, QUICK)
+    following = Events(None, QUICK)
     entrant = b'event: scan.new_entrant\nid: 1-1-0\ndata: {"scan_id":"s"}\n\n'
 
     assert len(heard(following, entrant, entrant)) == 2

@@ -8,5 +8,5 @@ from rollotape.answers.figures import *  # noqa: F403 - every shape by one name,
 from rollotape.answers.kept import *  # noqa: F403
 from rollotape.answers.patterns import *  # noqa: F403
 from rollotape.answers.reports import *  # noqa: F403
-from rollotape.answers.shape import DataAnswer, Shape  # noqa: F401
+from rollotape.answers.shape import *  # noqa: F403
 from rollotape.answers.tape import *  # noqa: F403

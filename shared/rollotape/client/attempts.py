@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rollotape.client.errors import ClientError, Refusal, Unreachable
+from rollotape.client.errors import ClientError, CutOff, Refusal, Unreachable
 
 _WORTH_IT = frozenset({429, 502, 503, 504})
 
@@ -53,9 +53,9 @@ class Attempts:
 
 def is_worth_another(error: ClientError) -> bool:
     """Whether the same question may be answered in a moment."""
-    if isinstance(error, Refusal):
+    if isinstance(error, Refusal) and not isinstance(error, CutOff):
         return error.problem.status in _WORTH_IT
-    return isinstance(error, Unreachable)
+    return isinstance(error, CutOff | Unreachable)
 
 
 def pause_s(error: ClientError, failed: int, patience: Patience, chance: Callable[[], float]) -> float:

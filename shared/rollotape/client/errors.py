@@ -8,14 +8,17 @@ ClientError
     ├── Forbidden           403: this key may not do that
     ├── NotFound            404
     ├── Conflict            409
+    ├── Changed             412: it is not of the version that was named any more
     ├── TooLarge            413
     ├── Invalid             422: `problem.errors` names every field
     ├── TooManyRequests     429: still, after waiting as long as it said
-    └── ServerAway          503: still, after waiting as long as it said
+    ├── ServerAway          503: still, after waiting as long as it said
+    └── CutOff              404, 406, 407 of a stream: too late, too many connections, too slow
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -45,6 +48,8 @@ class Problem:
     instance: str
     request_id: str
     errors: tuple[FieldProblem, ...]
+    said: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """All of it: beside the problem of an unhealthy system stand the findings."""
 
 
 class ClientError(RolloError):
@@ -84,6 +89,10 @@ class Conflict(Refusal):
     pass
 
 
+class Changed(Refusal):
+    pass
+
+
 class TooLarge(Refusal):
     pass
 
@@ -100,17 +109,33 @@ class ServerAway(Refusal):
     pass
 
 
+class CutOff(Refusal):
+    pass
+
+
 _BY_STATUS = {
     400: BadCursor,
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    412: Changed,
     413: TooLarge,
     422: Invalid,
     429: TooManyRequests,
     503: ServerAway,
 }
+_BY_CODE = {
+    400: Invalid,
+    401: Unauthorized,
+    402: Unauthorized,
+    404: CutOff,
+    406: CutOff,
+    407: CutOff,
+    429: TooManyRequests,
+    503: ServerAway,
+}
+"""Of the stream over WebSocket, where numbers are its own."""
 
 
 def refusal(status: int, reason: str, body: bytes, retry_after: str | None) -> Refusal:
@@ -123,6 +148,14 @@ def refusal(status: int, reason: str, body: bytes, retry_after: str | None) -> R
     return _BY_STATUS.get(status, Refusal)(problem, seconds(retry_after))
 
 
+def ended(item: Mapping[str, Any]) -> Refusal:
+    """The error for one that came over a stream."""
+    code, said = int(item["code"]), str(item["msg"])
+    errors = tuple(FieldProblem("body", e["field"], e["reason"]) for e in item.get("errors", ()))
+    problem = Problem("about:blank", "The stream said", code, said, "/api/stream", "", errors, item)
+    return _BY_CODE.get(code, Refusal)(problem)
+
+
 def _problem(said: Any) -> Problem:
     errors = tuple(FieldProblem(e["in"], e["field"], e["reason"]) for e in said["errors"])
     return Problem(
@@ -133,6 +166,7 @@ def _problem(said: Any) -> Problem:
         str(said["instance"]),
         str(said["request_id"]),
         errors,
+        said,
     )
 
 

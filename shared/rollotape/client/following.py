@@ -1,22 +1,48 @@
-"""What somebody who follows the stream knows: where they are, and what they have seen."""
+"""What somebody who follows a stream knows: where they are, and what they have seen."""
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 
+from rollotape.answers import BarItem, StrengthItem
+from rollotape.client import errors
 from rollotape.client.attempts import Attempts, Patience, is_worth_another, pause_s
+from rollotape.client.calls import Filters, Id, When
 from rollotape.client.errors import ClientError
-from rollotape.events import Pattern
+from rollotape.client.questions import Text, filters
+from rollotape.events import Pattern, PatternUpdate, VsaUpdate, WyckoffUpdate
 
 MEDIA_TYPE = "text/event-stream"
 SILENCE_S = 30.0
 """A gateway says something every ten seconds; one that is silent for so long is gone."""
 MOST_REMEMBERED = 200_000
 """Facts whose versions are known, the latest ones."""
+_CONTRACTS: dict[str, type[PatternUpdate | VsaUpdate | WyckoffUpdate]] = {
+    "pattern": PatternUpdate,
+    "vsa": VsaUpdate,
+    "wyckoff": WyckoffUpdate,
+}
+
+
+class Channels(TypedDict, total=False):
+    """Symbols of each channel, or "*" for all of them; 1,000 of all channels together."""
+
+    patterns: Text
+    vsa: Text
+    wyckoff: Text
+    rs: Text
+    bars: Text
+
+
+class StreamFilters(Filters, total=False):
+    """That on `timeframes` holds for everything that has one, the others for patterns."""
+
+    detected_since: When
+    scan_id: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +54,18 @@ class Update:
     fact_id: str | None
     fact_version: int | None
     said: dict[str, Any]
-    """The fact as it came, a `PatternUpdate`."""
+    """The fact as it came."""
+
+    @property
+    def fact(self) -> PatternUpdate | VsaUpdate | WyckoffUpdate:
+        """The fact as its contract.
+
+        Raises:
+            KeyError: it is of a type that this client does not know.
+            pydantic.ValidationError: it is not as that contract says.
+        """
+        contract = _CONTRACTS[self.type.partition(".")[0]]
+        return contract.model_validate(self.said, strict=False, extra="ignore")
 
     @property
     def pattern(self) -> Pattern:
@@ -47,8 +84,30 @@ class Gap:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewestBar:
+    """The newest stored bar of a symbol and timeframe; of those between two of these nothing is told."""
+
+    id: str
+    symbol: str
+    timeframe: str
+    bar: BarItem
+
+
+@dataclass(frozen=True, slots=True)
+class NewestScores:
+    """The newest scores of a symbol."""
+
+    id: str
+    symbol: str
+    scores: StrengthItem
+
+
+Told = Update | Gap | NewestBar | NewestScores
+
+
 class Following:
-    """Reads a stream, over as many connections as it takes."""
+    """A place in the stream, over as many connections as it takes."""
 
     def __init__(self, since: str | None, patience: Patience) -> None:
         self.last_id = since
@@ -59,18 +118,6 @@ class Following:
         self._first = Attempts(patience)
         self._failed = 0
         self._versions: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._rest = b""
-        self._fields: dict[str, str] = {}
-
-    def headers(self) -> dict[str, str]:
-        """Of the next request."""
-        last = {} if self.last_id is None else {"Last-Event-ID": self.last_id}
-        return {"Accept": MEDIA_TYPE, "Cache-Control": "no-store"} | last
-
-    def begin(self) -> None:
-        """A connection is there; half an event of the one before is worth nothing."""
-        self.connections += 1
-        self._rest, self._fields = b"", {}
 
     def wait_after(self, error: ClientError) -> float:
         """Seconds until the next connection; after the first that was made there is no end to trying.
@@ -85,37 +132,9 @@ class Following:
         self._failed += 1
         return pause_s(error, self._failed, self._patience, random.random)
 
-    def feed(self, part: bytes) -> Iterator[Update | Gap]:
-        """What is new in the next bytes. An id counts when the whole of its event is here, not before."""
-        *lines, self._rest = (self._rest + part).split(b"\n")
-        for line in lines:
-            if text := line.removesuffix(b"\r").decode("utf-8", "replace"):
-                self._field(text)
-            elif (event := self._ended()) is not None:
-                yield event
-
-    def _field(self, text: str) -> None:
-        name, _, value = text.partition(":")
-        value = value.removeprefix(" ")
-        if name == "data" and "data" in self._fields:
-            self._fields["data"] += f"\n{value}"
-        elif name == "retry" and value.isascii() and value.isdigit():
-            self._patience = replace(self._patience, first_s=int(value) / 1_000)
-        elif name in ("id", "event", "data"):
-            self._fields[name] = value
-
-    def _ended(self) -> Update | Gap | None:
-        fields, self._fields = self._fields, {}
-        if "id" in fields:
-            self._move(fields["id"])
-        kind, place = fields.get("event"), self.last_id or ""
-        if kind is None or "data" not in fields:
-            return None
-        if kind == "gap":
-            return Gap(place)
-        said = orjson.loads(fields["data"])
-        update = Update(place, kind, said.get("id"), said.get("fact_version"), said)
-        return update if self._is_new(update) else None
+    def begin(self) -> None:
+        """A connection is there."""
+        self.connections += 1
 
     def _move(self, place: str) -> None:
         """Another installation counts its versions anew."""
@@ -123,6 +142,12 @@ class Following:
             self._versions.clear()
         self.last_id = place
         self._failed = 0
+
+    def _new(self, place: str, said: dict[str, Any]) -> Iterator[Update]:
+        """The fact, unless it was seen already."""
+        update = Update(place, str(said["type"]), said.get("id"), said.get("fact_version"), said)
+        if self._is_new(update):
+            yield update
 
     def _is_new(self, update: Update) -> bool:
         if update.fact_id is None or update.fact_version is None:
@@ -136,3 +161,98 @@ class Following:
         if len(self._versions) > MOST_REMEMBERED:
             self._versions.popitem(last=False)
         return True
+
+
+class Events(Following):
+    """Reads server-sent events: facts about patterns."""
+
+    def __init__(self, since: str | None, patience: Patience) -> None:
+        super().__init__(since, patience)
+        self._rest = b""
+        self._fields: dict[str, str] = {}
+
+    def headers(self) -> dict[str, str]:
+        """Of the next request."""
+        last = {} if self.last_id is None else {"Last-Event-ID": self.last_id}
+        return {"Accept": MEDIA_TYPE, "Cache-Control": "no-store"} | last
+
+    def begin(self) -> None:
+        """A connection is there; half an event of the one before is worth nothing."""
+        super().begin()
+        self._rest, self._fields = b"", {}
+
+    def feed(self, part: bytes) -> Iterator[Update | Gap]:
+        """What is new in the next bytes. An id counts when the whole of its event is here, not before."""
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        for line in lines:
+            if text := line.removesuffix(b"\r").decode("utf-8", "replace"):
+                self._field(text)
+            else:
+                yield from self._ended()
+
+    def _field(self, text: str) -> None:
+        name, _, value = text.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data" and "data" in self._fields:
+            self._fields["data"] += f"\n{value}"
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self._patience = replace(self._patience, first_s=int(value) / 1_000)
+        elif name in ("id", "event", "data"):
+            self._fields[name] = value
+
+    def _ended(self) -> Iterator[Update | Gap]:
+        fields, self._fields = self._fields, {}
+        if "id" in fields:
+            self._move(fields["id"])
+        if "event" not in fields or "data" not in fields:
+            return
+        if fields["event"] == "gap":
+            yield Gap(self.last_id or "")
+        else:
+            yield from self._new(self.last_id or "", {"type": fields["event"]} | orjson.loads(fields["data"]))
+
+
+class Subscription(Following):
+    """Reads the stream over WebSocket: whatever was subscribed to."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        asked: StreamFilters | None,
+        since: str | None,
+        patience: Patience,
+    ) -> None:
+        super().__init__(since, patience)
+        wanted = {name: _listed(names) for name, names in channels.items()}
+        self._wanted = wanted | ({} if asked is None else {"filters": filters(asked)})
+
+    def message(self) -> str:
+        """What to say as soon as the gateway knows who it is."""
+        since = {} if self.last_id is None else {"since": self.last_id}
+        return orjson.dumps({"action": "subscribe", **self._wanted, **since}).decode()
+
+    def feed(self, item: Mapping[str, Any]) -> Iterator[Told]:
+        """What is new in an item of a message.
+
+        Raises:
+            Refusal: the gateway has ended the connection, or will not have the subscription.
+        """
+        if "id" in item:
+            self._move(item["id"])
+        if item["T"] == "error":
+            raise errors.ended(item)
+        if item["T"] == "subscription":
+            self.begin()
+        elif item["T"] == "gap":
+            yield Gap(item["id"])
+        elif item["T"] == "b":
+            data = item["data"]
+            yield NewestBar(item["id"], item["S"], data["timeframe"], BarItem.model_validate(data))
+        elif item["T"] == "r":
+            yield NewestScores(item["id"], item["S"], StrengthItem.model_validate(item["data"]))
+        elif "type" in item.get("data", ()):
+            yield from self._new(item["id"], item["data"])
+
+
+def _listed(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
