@@ -96,14 +96,15 @@ JANITOR_RUNS = Counter(
 LOOP_DELAY = Gauge("rollo_loop_delay_seconds", "How late the event loop woke from its last short sleep")
 
 # ---- servers: asked by every cache-builder
-REDIS_UP = Gauge("rollo_redis_up", "1 when this Redis answered. role: streams, cache", ("role",))
+SERVER_UP = Gauge(
+    "rollo_server_up", "1 when this server answered. role: streams and cache (Redis), postgres", ("role",)
+)
 REDIS_MEMORY = Gauge("rollo_redis_memory_bytes", "Memory used", ("role",))
 REDIS_MEMORY_MOST = Gauge("rollo_redis_memory_most_bytes", "maxmemory; 0: no limit", ("role",))
 REDIS_MAY_EVICT = Gauge("rollo_redis_may_evict", "1 when its policy may drop keys", ("role",))
 REDIS_EVICTED = Gauge(
     "rollo_redis_evicted_keys", "Keys dropped for want of memory since its start", ("role",)
 )
-POSTGRES_UP = Gauge("rollo_postgres_up", "1 when PostgreSQL answered")
 POSTGRES_CONNECTIONS = Gauge("rollo_postgres_connections", "Client connections of the whole server")
 POSTGRES_CONNECTIONS_MOST = Gauge("rollo_postgres_connections_most", "max_connections")
 POSTGRES_BYTES = Gauge("rollo_postgres_bytes", "Size of the database on disk")

@@ -25,6 +25,7 @@ from rollotape.streams.standing import Stream
 if TYPE_CHECKING:
     import asyncpg
 
+POSTGRES = "postgres"
 NEVER_EVICTS = "noeviction"
 OTHER = "other"
 _OF_ENTRIES = ("json", "defect")
@@ -126,7 +127,7 @@ def _say_redis(role: str, infos: Sequence[Mapping[str, Any]]) -> None:
     def total(name: str) -> int:
         return sum(int(info.get(name, 0) or 0) for info in infos)
 
-    metrics.REDIS_UP.labels(role).set(1)
+    metrics.SERVER_UP.labels(role).set(1)
     metrics.REDIS_MEMORY.labels(role).set(total("used_memory"))
     metrics.REDIS_MEMORY_MOST.labels(role).set(total("maxmemory"))
     metrics.REDIS_EVICTED.labels(role).set(total("evicted_keys"))
@@ -135,7 +136,7 @@ def _say_redis(role: str, infos: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _forget_redis(role: str) -> None:
-    metrics.REDIS_UP.labels(role).set(0)
+    metrics.SERVER_UP.labels(role).set(0)
     for gauge in (
         metrics.REDIS_MEMORY,
         metrics.REDIS_MEMORY_MOST,
@@ -157,7 +158,7 @@ _BY_LABEL = (
 
 
 def _say_postgres(found: Vitals) -> None:
-    metrics.POSTGRES_UP.set(1)
+    metrics.SERVER_UP.labels(POSTGRES).set(1)
     metrics.PARTITIONS.set(found.partitions)
     metrics.POSTGRES_CONNECTIONS.set(found.connections)
     metrics.POSTGRES_CONNECTIONS_MOST.set(found.most_connections)
@@ -175,7 +176,7 @@ def _say_postgres(found: Vitals) -> None:
 
 
 def _forget_postgres() -> None:
-    metrics.POSTGRES_UP.set(0)
+    metrics.SERVER_UP.labels(POSTGRES).set(0)
     for plain in _PLAIN:
         plain.set(math.nan)
     for gauge in _BY_LABEL:
