@@ -58,11 +58,11 @@ def database() -> Database:
 
 @asynccontextmanager
 async def _open(
-    database: Database, url: str | None, *, grace_s: float = 0.0, **bounds: int
+    database: Database, url: str | None, *, grace_s: float = 0.0, warmed: tuple[str, ...] = (), **bounds: int
 ) -> AsyncIterator[Answers]:
     """As in a process of its own; every question asks for the generation anew."""
     generations = Generations(database.ask, fresh_s=0.0)
-    answers = Answers("analytics", generations, open_redis(url), grace_s=grace_s, **bounds)
+    answers = Answers("analytics", generations, open_redis(url), grace_s=grace_s, warmed=warmed, **bounds)
     try:
         yield answers
     finally:
@@ -226,19 +226,23 @@ async def test_while_nobody_waits_the_computation_is_left_to_a_builder(
     database: Database, cache_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LEFT_TO_OTHERS_S", 20.0)
-    async with _open(database, cache_url, grace_s=60.0) as gateway, _open(database, cache_url) as builder:
-        await gateway.get("q", database.compute())
+    looking = _open(database, cache_url, grace_s=60.0, warmed=("q",))
+    async with looking as gateway, _open(database, cache_url) as builder:
+        for word in ("q", "other"):
+            await gateway.get(word, database.compute(word))
         database.move(generation=2)
-        assert (await gateway.get("q", database.compute())).moment.generation == 1
+        for word in ("q", "other"):
+            assert (await gateway.get(word, database.compute(word))).moment.generation == 1
+        await eventually(lambda: _is("other2" in database.computed))  # which no builder makes ready
 
-        await builder.get("q", database.compute())
+        await builder.get("q", database.compute("q"))
 
         async def newer() -> bool:
-            return (await gateway.get("q", database.compute())).content == b"x of 2"
+            return (await gateway.get("q", database.compute("q"))).content == b"q of 2"
 
         await eventually(newer)
-        assert gateway.statistics().misses == 1
-    assert database.computed == ["x1", "x2"]
+        assert gateway.statistics().misses == 3
+    assert sorted(database.computed) == ["other1", "other2", "q1", "q2"]
 
 
 async def test_what_is_older_than_the_moment_before_will_not_do(database: Database, cache_url: str) -> None:

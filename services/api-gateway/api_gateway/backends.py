@@ -21,6 +21,7 @@ from api_gateway.tail import Tail
 from api_gateway.timings import Timings
 from api_gateway.tokens import rules
 from api_gateway.universes import Universes
+from rollotape import analytics
 from rollotape.cache.answers import Answers, Statistics, open_redis
 from rollotape.cache.generations import Generations
 from rollotape.cache.reader import PatternReader, Snapshot
@@ -209,7 +210,8 @@ class Backends:
         self._watch = Postgres(settings.model_copy(update={"pool_size": 1}), "moments")
         """With a connection of its own: the moment is asked for even while answers take all the others."""
         self.generations = self._follow(TRADES)
-        self.answers = Answers(TRADES, self.generations, open_redis(settings.cache_url))
+        warmed = [question.words for question in analytics.defaults()]
+        self.answers = Answers(TRADES, self.generations, open_redis(settings.cache_url), warmed=warmed)
         self.tape_generations = self._follow(TAPE)
         self.tape = Answers(TAPE, self.tape_generations, open_redis(settings.cache_url))
         self.analyses = Analyses()

@@ -13,7 +13,7 @@ others. What is computed may be newer than the moment it is kept under, and neve
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -44,8 +44,9 @@ LEFT_ALONE_S = 1.0
 GRACE_S = 0.3
 """So long the answer of the moment before will do while the next one is computed: a change would otherwise
 have everybody wait. With the time that rolling up and asking take, it is not older than two seconds."""
-LEFT_TO_OTHERS_S = 0.15
-"""While nobody waits, an answer is looked for so long before it is computed: a cache-builder may be at it."""
+LEFT_TO_OTHERS_S = 0.25
+"""While nobody waits, an answer that a cache-builder makes ready is looked for so long before it is computed
+here: it has sixteen of them to go through, and the answer of before does for a little longer than that."""
 MOST_KEPT = 4_096
 MOST_KEPT_BYTES = 64 * 1_024 * 1_024
 _CHECK_BYTES = 8
@@ -133,8 +134,11 @@ class Answers:
         most: int = MOST_KEPT,
         most_bytes: int = MOST_KEPT_BYTES,
         grace_s: float = GRACE_S,
+        warmed: Collection[str] = (),
     ) -> None:
+        """`warmed` are the questions whose answers a cache-builder makes ready."""
         self._dataset = dataset
+        self._warmed = frozenset(warmed)
         self.grace_s = grace_s
         self._generations = generations
         self._shelf = _Shelf(dataset, redis)
@@ -245,7 +249,8 @@ class Answers:
     def _begin(self, question: str, compute: Compute, moment: Moment, order: int) -> None:
         """Search while nobody waits; what is computed is counted all the same."""
         if (question, moment.name) not in self._flights:
-            flight = self._flight(question, compute, moment, order, patient_s=LEFT_TO_OTHERS_S)
+            patient_s = LEFT_TO_OTHERS_S if question in self._warmed else 0.0
+            flight = self._flight(question, compute, moment, order, patient_s=patient_s)
             flight.add_done_callback(self._count_if_computed)
 
     def _count_if_computed(self, flight: "asyncio.Task[tuple[Held, Source]]") -> None:
