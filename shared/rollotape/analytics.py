@@ -12,7 +12,7 @@ import structlog
 from rollotape import metrics
 from rollotape.domain.performance import told
 from rollotape.postgres import analytics as stored
-from rollotape.postgres.analytics import Filters, Window
+from rollotape.postgres.analytics import Analytics, Filters, Window
 from rollotape.postgres.generations import TAPE, TRADES, Moment, has_patterns
 from rollotape.postgres.pages import Page, Sort, Status
 
@@ -86,7 +86,7 @@ async def answer(connection: "Connection", question: Question, moment: Moment) -
     """
     window = Window(question.days, moment.now_us)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        said = await _ANSWERS[question.name](connection, question, window)
+        said = await _ANSWERS[question.name](Analytics(connection), question, window)
         doubts = [*suspicions(said)]
         if _no_trades(question, said) and await has_patterns(
             connection, window.first, window.now, _of_question(question)
@@ -152,8 +152,8 @@ def _head(question: Question, window: Window) -> dict[str, Any]:
     }
 
 
-async def _pattern_performance(c: "Connection", question: Question, window: Window) -> dict[str, Any]:
-    found = await stored.pattern_performance(c, window, question.filters)
+async def _pattern_performance(repository: Analytics, question: Question, window: Window) -> dict[str, Any]:
+    found = await repository.pattern_performance(window, question.filters)
     rows = [
         {"pattern_type": row.pattern_type, **_split(row.split), "phases": _phases(row.phases)}
         for row in found.rows
@@ -162,8 +162,8 @@ async def _pattern_performance(c: "Connection", question: Question, window: Wind
     return {"patterns": rows, "total": total, "as_of": found.as_of}
 
 
-async def _sector_breakdown(c: "Connection", question: Question, window: Window) -> dict[str, Any]:
-    found = await stored.sector_breakdown(c, window, question.filters)
+async def _sector_breakdown(repository: Analytics, question: Question, window: Window) -> dict[str, Any]:
+    found = await repository.sector_breakdown(window, question.filters)
     rows = [
         {
             "sector": row.sector,
@@ -178,9 +178,9 @@ async def _sector_breakdown(c: "Connection", question: Question, window: Window)
     return {"sectors": rows, "total": total, "as_of": found.as_of}
 
 
-async def _trend(c: "Connection", question: Question, window: Window) -> dict[str, Any]:
+async def _trend(repository: Analytics, question: Question, window: Window) -> dict[str, Any]:
     assert question.pattern_type is not None
-    found = await stored.trend(c, question.pattern_type, window, question.filters)
+    found = await repository.trend(question.pattern_type, window, question.filters)
     rows = [{name: _number(getattr(row, name)) for name in _OF_A_DAY} for row in found.rows]
     return {
         "pattern_type": found.pattern_type,
@@ -190,11 +190,11 @@ async def _trend(c: "Connection", question: Question, window: Window) -> dict[st
     }
 
 
-async def _trades(c: "Connection", question: Question, window: Window) -> dict[str, Any]:
+async def _trades(repository: Analytics, question: Question, window: Window) -> dict[str, Any]:
     assert question.page is not None
     page = question.page
-    found = await stored.trades(
-        c, window, question.filters, status=question.status, sort=question.sort, page=page
+    found = await repository.trades(
+        window, question.filters, status=question.status, sort=question.sort, page=page
     )
     return {
         "status": question.status,
@@ -217,8 +217,8 @@ def _pagination(page: Page, total: int | None) -> dict[str, Any]:
     }
 
 
-async def _vsa(c: "Connection", question: Question, window: Window) -> dict[str, Any]:
-    found = await stored.vsa(c, window, question.filters)
+async def _vsa(repository: Analytics, question: Question, window: Window) -> dict[str, Any]:
+    found = await repository.vsa(window, question.filters)
     return {
         "events": [asdict(row) for row in found.events],
         "patterns": [asdict(row) for row in found.patterns],
@@ -246,7 +246,7 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-_Answering = Callable[["Connection", Question, Window], Coroutine[Any, Any, dict[str, Any]]]
+_Answering = Callable[[Analytics, Question, Window], Coroutine[Any, Any, dict[str, Any]]]
 _ANSWERS: dict[Name, _Answering] = {
     "pattern_performance": _pattern_performance,
     "sector_breakdown": _sector_breakdown,

@@ -413,6 +413,20 @@ async def test_what_was_read_in_the_tape(client: httpx.AsyncClient, database_url
     assert of_seed == {"no_demand": "0", "no_supply": "2", "stopping_volume": "1"}
     assert (await _get(client, "vsa"))["patterns"] == []
 
+    at = f"preliminary-events/{Setup(1).id}?lookback_days=60"
+    for kind, days in (("SC", 20), ("ST", 3), ("AR", 9)):
+        execute(
+            database_url,
+            f"INSERT INTO wyckoff_events SELECT 'AAPL', '1d', '{CURRENT.name}', 'accumulation', NULL,"
+            f" '{kind}', t, t, t, 10, 0.5, '{{}}' FROM (SELECT now() - interval '{days} days' AS t) t",
+        )
+    said, table = await _get(client, at), await _rows(client, at)
+    assert said["counts"] == {"ps_count": 0, "sc_count": 1, "ar_count": 1, "st_count": 1}
+    assert [row["kind"] for row in table] == [event["kind"] for event in said["events"]] == ["SC", "AR", "ST"]
+    for row, event in zip(table, said["events"], strict=True):
+        assert row == {name: _cell(value) for name, value in event.items()}
+    execute(database_url, "DELETE FROM wyckoff_events")
+
     before = await _get(client, f"preliminary-events/{Setup(1).id}?lookback_days=60")
     assert before["counts"] == {"ps_count": 0, "sc_count": 0, "ar_count": 0, "st_count": 0}
     assert (before["in_range"], before["events"], before["lookback_days"]) == (None, [], 60)

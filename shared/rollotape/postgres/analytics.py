@@ -21,7 +21,7 @@ from rollotape.domain.performance import (
 from rollotape.domain.rollups import ALL, LAST
 from rollotape.domain.wyckoff.preliminary import COUNTED, LOOKBACK_DAYS
 from rollotape.domain.wyckoff.rules import CURRENT
-from rollotape.postgres.pages import Page, Position, Trades, trade, trades
+from rollotape.postgres.pages import Page, Position, Sort, Status, Trades, trade, trades
 from rollotape.postgres.questions import (
     ANY,
     MOST_TRADES,
@@ -41,9 +41,9 @@ if TYPE_CHECKING:  # generic in the stubs only
     from rollotape.postgres.market import Connection
 
 __all__ = [
-    "Filters", "Page", "PatternPerformance", "Position", "Preliminary", "SectorBreakdown", "Trades", "Trend",
-    "Vsa", "Window", "generation", "pattern_performance", "preliminary_events", "sector_breakdown", "trade",
-    "trades", "trend", "vsa",
+    "Analytics", "Filters", "Page", "PatternPerformance", "Position", "Preliminary", "SectorBreakdown",
+    "Trades", "Trend", "Vsa", "Window", "generation", "pattern_performance", "preliminary_events",
+    "sector_breakdown", "trade", "trades", "trend", "vsa",
 ]  # fmt: skip
 
 _SQL = queries("analytics")
@@ -364,6 +364,40 @@ async def generation(connection: "Connection") -> Generation | None:
     """None before the database was installed."""
     found = await connection.fetchrow(_SQL["generation"])
     return Generation(*found) if found else None
+
+
+class Analytics:
+    """The repository of the six questions, over one connection: whoever asks several in a transaction asks of
+    one state.
+    """
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    async def pattern_performance(self, window: Window, filters: Filters = ANY) -> PatternPerformance:
+        return await pattern_performance(self._connection, window, filters)
+
+    async def sector_breakdown(self, window: Window, filters: Filters = ANY) -> SectorBreakdown:
+        return await sector_breakdown(self._connection, window, filters)
+
+    async def trend(self, pattern_type: str, window: Window, filters: Filters = ANY) -> Trend:
+        return await trend(self._connection, pattern_type, window, filters)
+
+    async def trades(
+        self, window: Window, filters: Filters = ANY, *, status: Status, sort: Sort, page: Page
+    ) -> Trades:
+        return await trades(self._connection, window, filters, status=status, sort=sort, page=page)
+
+    async def trade(self, trade_id: UUID) -> "Record | None":
+        return await trade(self._connection, trade_id)
+
+    async def vsa(self, window: Window, filters: Filters = ANY) -> Vsa:
+        return await vsa(self._connection, window, filters)
+
+    async def preliminary_events(
+        self, pattern_id: UUID, lookback_days: int = LOOKBACK_DAYS
+    ) -> Preliminary | None:
+        return await preliminary_events(self._connection, pattern_id, lookback_days)
 
 
 @dataclass(frozen=True, slots=True)

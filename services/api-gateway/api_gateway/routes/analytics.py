@@ -22,8 +22,7 @@ from api_gateway.universes import UniverseKey
 from rollotape import analytics
 from rollotape.analytics import DEFAULT_DAYS, DEFAULT_PER_PAGE, Name, Question
 from rollotape.answers import figures
-from rollotape.postgres import analytics as stored
-from rollotape.postgres.analytics import Filters
+from rollotape.postgres.analytics import Analytics, Filters
 from rollotape.postgres.pages import Page
 
 MOST = 1_000
@@ -327,7 +326,7 @@ async def get_preliminary(
     where nobody knows on which side a pattern is. Unknown pattern: 404.
     """
     found = await servers.postgres.run(
-        lambda c: stored.preliminary_events(c, pattern_id, asked.lookback_days)
+        lambda c: Analytics(c).preliminary_events(pattern_id, asked.lookback_days)
     )
     if found is None:
         raise not_found("pattern_id", f"no pattern has the id {pattern_id}")
@@ -351,7 +350,7 @@ async def get_preliminary(
 
 
 async def _one_trade(request: Request, servers: Backends, trade_id: UUID) -> Response:
-    row: Any = await servers.postgres.run(lambda c: stored.trade(c, trade_id))
+    row: Any = await servers.postgres.run(lambda c: Analytics(c).trade(trade_id))
     if row is None:
         raise not_found("which", f"no trade has the id {trade_id}")
     said = {"trade": analytics.trade_item(row), "as_of": row["changed_at"], "stale": False}
