@@ -1,4 +1,4 @@
-"""Follows the generation of a dataset: one question to PostgreSQL a few times a second, for all who ask."""
+"""Follows the generation of a dataset: one question to PostgreSQL ten times a second, for all who ask."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import structlog
 from rollotape.errors import Unavailable
 from rollotape.postgres.generations import Moment
 
-EVERY_S = 0.25
+EVERY_S = 0.1
 FRESH_S = 0.9
 """An older moment is not believed: whoever asks waits for the next one."""
 PATIENCE_S = 1.0
