@@ -1,4 +1,4 @@
-"""Patterns as server-sent events: resumed through kills without a loss, and gaps that are said."""
+"""Patterns as they come: resumed through kills without a loss over both streams, and gaps that are said."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from api_gateway import tail
 from rollotape.embedded.server import free_port
 from rollotape.settings import Settings
 from support.databases import execute, fetch
-from support.following import Follower, follow_through_kills, happened, say
+from support.following import Follower, Over, follow_through_kills, happened, say
 from support.gateway import serve
 
 FACTS = 3_000
@@ -19,10 +19,13 @@ KILLS = 4
 """`make chaos` has more of both."""
 
 
+@pytest.mark.parametrize(("over", "replicas"), [("events", 2), ("socket", 2), ("socket", 1)])
 async def test_a_client_sees_each_fact_once_though_its_gateway_is_killed_again_and_again(
-    settings: Settings, redis_client: Redis
+    settings: Settings, redis_client: Redis, over: Over, replicas: int
 ) -> None:
-    follower = await follow_through_kills(settings, redis_client, facts=FACTS, kills=KILLS)
+    follower = await follow_through_kills(
+        settings, redis_client, facts=FACTS, kills=KILLS, over=over, replicas=replicas
+    )
     assert follower.seen == list(range(FACTS))
     assert follower.gaps == 0
     assert follower.repeats > 0

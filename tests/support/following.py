@@ -1,4 +1,4 @@
-"""Somebody who follows patterns as server-sent events, and gateways that are killed under them."""
+"""Somebody who follows patterns, and gateways that are killed under them."""
 
 import asyncio
 import os
@@ -6,13 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 import orjson
 from redis.asyncio import Redis
 
-from rollotape.client import AsyncClient, Gap
+from rollotape.client import AsyncClient, AsyncStream, Gap
 from rollotape.embedded.server import free_port
 from rollotape.events import FIELD
 from rollotape.settings import Settings
@@ -24,12 +24,19 @@ AGAIN = 7
 WITHIN_S = 60.0
 
 
+Over = Literal["events", "socket"]
+
+
 class Follower:
     """Follows the stream by `rollotape.client`, over however many connections."""
 
-    def __init__(self, *urls: str, since: str | None = None) -> None:
+    def __init__(self, *urls: str, since: str | None = None, over: Over = "events") -> None:
         self._client = AsyncClient(urls)
-        self.stream = self._client.stream(since)
+        self.stream: AsyncStream[Any] = (
+            self._client.stream(since)
+            if over == "events"
+            else self._client.subscribe(patterns="*", since=since)
+        )
         self.seen: list[int] = []
         self.gaps = 0
 
@@ -84,13 +91,15 @@ def _fact(n: int) -> dict[bytes, bytes]:
     return {FIELD: orjson.dumps(said)}
 
 
-async def follow_through_kills(settings: Settings, redis: Redis, *, facts: int, kills: int) -> Follower:
-    """One who saw the last of so many facts, though of two gateways the one in use was killed so often."""
+async def follow_through_kills(
+    settings: Settings, redis: Redis, *, facts: int, kills: int, over: Over, replicas: int = 2
+) -> Follower:
+    """One who saw the last of so many facts, though of the gateways the one in use was killed so often."""
     with ExitStack() as stack:
-        gateways = [stack.enter_context(_Gateway(settings)) for _ in range(2)]
+        gateways = [stack.enter_context(_Gateway(settings)) for _ in range(replicas)]
         for gateway in gateways:
             await gateway.listening()
-        follower = Follower(*(gateway.url for gateway in gateways))
+        follower = Follower(*(gateway.url for gateway in gateways), over=over)
         speaker = _Speaker(redis, facts)
         following = asyncio.create_task(follower.follow(until=facts - 1))
         await happened(lambda: follower.last_id is not None, "a first event")
@@ -99,7 +108,9 @@ async def follow_through_kills(settings: Settings, redis: Redis, *, facts: int, 
             seen = len(follower.seen)
             speaker.limit = facts * (turn + 1) // (kills + 1)
             await happened(lambda seen=seen: len(follower.seen) > seen, "another fact")  # type: ignore[misc]
-            gateway = gateways[turn % 2]  # who follows has gone on to this one when the other was killed
+            gateway = gateways[
+                turn % replicas
+            ]  # who follows has gone on to this one when the other was killed
             gateway.kill()
             gateway.start()
             await gateway.listening()

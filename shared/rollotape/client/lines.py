@@ -69,10 +69,10 @@ class Line(ExitStack):
 
     def _socket(self, step: Open) -> Reply:
         try:
-            self._connection = plain.connect(step.url, additional_headers=step.headers, **_SOCKET)
+            opened = plain.connect(step.url, additional_headers=step.headers, **_SOCKET)
+            self._connection = self.enter_context(opened)
         except InvalidStatus as error:
             return _refused(error)
-        self.callback(self._connection.close)
         self._hear = lambda: self._connection.recv(SILENCE_S)
         return Reply(101, "", {})
 
@@ -119,10 +119,10 @@ class AsyncLine(AsyncExitStack):
 
     async def _socket(self, step: Open) -> Reply:
         try:
-            self._connection = await awaited.connect(step.url, additional_headers=step.headers, **_SOCKET)
+            opened = awaited.connect(step.url, additional_headers=step.headers, **_SOCKET)
+            self._connection = await self.enter_async_context(opened)
         except InvalidStatus as error:
             return _refused(error)
-        self.push_async_callback(self._connection.close)
         self._hear = self._received
         return Reply(101, "", {})
 
