@@ -351,6 +351,41 @@ class RsUpdate(Contract):
     changed: int = Field(description="rows written or gone")
 
 
+class NewEntrant(Contract):
+    """A symbol that has come into a saved scan, and the pattern by which it did."""
+
+    symbol: str
+    pattern_id: UUID = Field(description="of several the surest")
+    pattern_type: str
+    timeframe: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class SavedScan(Contract):
+    """Which one it is."""
+
+    id: UUID
+    name: str = Field(description="as it was when this was told")
+
+
+class ScanUpdate(Contract):
+    """Symbols that have come into a saved scan since it was last looked at. For its owner alone.
+
+    Every message has an `id` of its own: coming in, leaving and coming in again is told twice, the second
+    time with a higher `fact_version`. Not told is who is there when a scan is saved, who comes in by a
+    change that its owner makes to it or to its watchlist, and what is historical: what could be known more
+    than a day before.
+    """
+
+    version: Literal[1] = 1
+    type: Literal["scan.new_entrants"]
+    id: str
+    fact_version: int = Field(description="counts looks at saved scans, of all owners together")
+    owner: str = Field(description="of a key its owner, of a token its `sub`")
+    scan: SavedScan
+    entrants: list[NewEntrant] = Field(description="1 to 500")
+
+
 class BacktestProgress(Contract):
     """How far a backtest is; passed on from whoever runs it."""
 
@@ -416,7 +451,7 @@ STREAMS: dict[str, StreamContract] = {
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
         StreamContract(name="updates", partitioned=False, groups=("cache-builder",),
-                       messages=(VsaUpdate, WyckoffUpdate, PatternUpdate, SignalUpdate, RsUpdate,
+                       messages=(VsaUpdate, WyckoffUpdate, PatternUpdate, SignalUpdate, RsUpdate, ScanUpdate,
                                  BacktestProgress, BacktestResult, SystemHealth),
                        summary="Facts after a commit, one entry each, for caches and live viewers."),
     )

@@ -1,6 +1,6 @@
 """What a commit has to say: one message per fact, and a wake-up for those who work across symbols."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,7 @@ import orjson
 from rollotape.domain.analysis import Analysis, VsaEvent
 from rollotape.domain.reading import SOURCE as OWN
 from rollotape.domain.reading import PaperTrade
+from rollotape.domain.scan import Row
 from rollotape.domain.wyckoff.facts import Event, Range, Status
 from rollotape.events import Pattern, Signal
 from rollotape.postgres.versions import UNKNOWN, Version
@@ -142,6 +143,33 @@ def _signal_update(row: Mapping[str, Any], known: bool, counter: int, *, retract
             state[name] = float(value)
     told = {"version": 1, "type": f"signal.{kind}", "id": str(row["id"]), "fact_version": counter}
     return "updates", orjson.dumps(told | {"signal": state}, default=str)
+
+
+def new_entrants(
+    look: tuple[str, int, int], scan_id: UUID, owner: str, name: str, found: Sequence[Row]
+) -> Message:
+    """Symbols that came into a saved scan; `look` is the epoch, the turn, and which part of it this is."""
+    epoch, turn, part = look
+    entrants = [
+        {
+            "symbol": row.symbol,
+            "pattern_id": row.id,
+            "pattern_type": row.pattern_type,
+            "timeframe": row.timeframe,
+            "confidence": row.confidence,
+        }
+        for row in found
+    ]
+    told = {
+        "version": 1,
+        "type": "scan.new_entrants",
+        "id": str(uuid5(_NAMESPACE, f"entrants|{epoch}|{turn}|{scan_id}|{part}")),
+        "fact_version": turn,
+        "owner": owner,
+        "scan": {"id": str(scan_id), "name": name},
+        "entrants": entrants,
+    }
+    return "updates", orjson.dumps(told)
 
 
 def _told(name: str, value: Any) -> Any:

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from rollotape.answers import BarItem, StrengthItem
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.sectors import SECTORS
-from rollotape.events import PatternUpdate, VsaUpdate, WyckoffUpdate
+from rollotape.events import PatternUpdate, ScanUpdate, VsaUpdate, WyckoffUpdate
 
 ERRORS = {
     400: "The message is wrong. The connection goes on; ten faults in a row end it.",
@@ -36,6 +36,7 @@ _CLOSED: JsonDict = {"additionalProperties": False}
 _CHANGE: JsonDict = _CLOSED | {"minProperties": 2}
 _LONGEST_WORD = 8_192
 _SYMBOL = r"^(\*|[A-Za-z0-9.^/\-]{1,20})$"
+_SCAN = r"^(\*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$"
 _TYPE = "^[A-Za-z0-9_]{1,40}$"
 
 Place = Annotated[
@@ -49,6 +50,10 @@ Place = Annotated[
 Symbols = Annotated[
     list[Annotated[str, Field(pattern=_SYMBOL)]],
     Field(max_length=1_000, description='In either case; "*" is every symbol. All lists hold 1,000 at most.'),
+]
+Scans = Annotated[
+    list[Annotated[str, Field(pattern=_SCAN)]],
+    Field(max_length=1_000, description='Ids of saved scans of your own; "*" is every one that you have.'),
 ]
 Held = Annotated[list[str], Field(description="Sorted; the full set.")]
 
@@ -94,6 +99,7 @@ class Subscribed(Said):
     wyckoff: Held
     rs: Held
     bars: Held
+    scans: Held
     filters: dict[str, Any] | None = Field(description="As the client put them.")
     id: str = Field(
         description="The place from which on it is told: with `since` that, as the client put it.",
@@ -145,6 +151,15 @@ class StrengthTold(OfSymbol):
     data: StrengthItem
 
 
+class ScanTold(Said):
+    """Symbols have come into a saved scan of your own, as on the stream `updates`."""
+
+    T: Literal["s"]
+    S: str = Field(description="Id of the saved scan.")
+    id: Place
+    data: ScanUpdate
+
+
 class Gap(Said):
     """Facts may be missing before this place: read the scan again."""
 
@@ -185,6 +200,7 @@ Item = Annotated[
     | WyckoffTold
     | BarTold
     | StrengthTold
+    | ScanTold
     | Gap
     | Here
     | Error,
@@ -247,6 +263,7 @@ class Subscribe(Said):
     wyckoff: Symbols = _absent()
     rs: Symbols = _absent()
     bars: Symbols = _absent()
+    scans: Scans = _absent()
     filters: Filters | None = _absent(description="Null drops them.")
     since: str = _absent(
         min_length=1,
@@ -266,6 +283,7 @@ class Unsubscribe(Said):
     wyckoff: Symbols = _absent()
     rs: Symbols = _absent()
     bars: Symbols = _absent()
+    scans: Scans = _absent()
 
 
 # ---- server-sent events
@@ -277,7 +295,7 @@ class EventGap(Said):
     type: Literal["gap"]
 
 
-class EventTold(RootModel[PatternUpdate | EventGap]):
+class EventTold(RootModel[PatternUpdate | ScanUpdate | EventGap]):
     """`data` of an event of `/api/patterns/stream`, whose name is the `type` of it."""
 
 

@@ -8,7 +8,7 @@ import asyncpg
 
 from rollotape.domain.wyckoff.rules import CURRENT, Rules
 from rollotape.postgres.sql import queries
-from rollotape.verification import Difference, analytics, patterns, signals, strength, tape, wyckoff
+from rollotape.verification import Difference, analytics, entrants, patterns, signals, strength, tape, wyckoff
 
 Progress = Callable[[int, int], None]
 """Called with (symbols checked, symbols in all)."""
@@ -35,6 +35,11 @@ class Report:
     rollups_checked: int = 0
     days_pending: int = 0
     """Days whose rollups are due; they and their months were not compared."""
+    entrants_checked: int = 0
+    scans_pending: int = 0
+    """Saved scans that are still to be looked at; nothing of them was compared."""
+    symbols_pending: int = 0
+    """Symbols that are still to be looked at for saved scans; nothing of them was compared."""
     differences: list[Difference] = field(default_factory=list)
     pending: int = 0
     """Commits that have not been said yet; no difference, only not yet told."""
@@ -85,6 +90,7 @@ async def verify(
         dates = None if symbols is None else DATES_OF_A_SAMPLE
         await _check_strength(connection, report, dates, progress)
         await _check_rollups(connection, report, dates, progress)
+        await _check_entrants(connection, report, symbols)
     return report
 
 
@@ -107,4 +113,11 @@ async def _check_strength(connection: Any, report: Report, dates: int | None, pr
 async def _check_rollups(connection: Any, report: Report, days: int | None, progress: Progress) -> None:
     found = await analytics.check(connection, days=days, progress=progress)
     report.rollups_checked, report.days_pending = found.rows_checked, found.days_pending
+    report.differences += found.differences
+
+
+async def _check_entrants(connection: Any, report: Report, symbols: Sequence[str] | None) -> None:
+    found = await entrants.check(connection, symbols)
+    report.entrants_checked, report.scans_pending = found.entrants_checked, found.scans_pending
+    report.symbols_pending = found.symbols_pending
     report.differences += found.differences

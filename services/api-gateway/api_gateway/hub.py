@@ -25,6 +25,7 @@ from api_gateway.subscriptions import (
     NOTHING,
     PATTERNS,
     RS,
+    SCANS,
     VSA,
     WYCKOFF,
     Subscription,
@@ -51,7 +52,7 @@ MOST_RESUMING = 16
 _CLIENTS_AT_ONCE = 100
 """So many are written to before others have the loop."""
 _TICK_S = 1.0
-_CHANNELS = {"pattern": PATTERNS, "vsa": VSA, "wyckoff": WYCKOFF}
+_CHANNELS = {"pattern": PATTERNS, "vsa": VSA, "wyckoff": WYCKOFF, "scan": SCANS}
 _CLOSE = 4_000
 """Numbers of errors as close codes."""
 
@@ -517,6 +518,8 @@ class Hub:
     def _tells(self, shared: Shared, news: News) -> bool:
         """Whether a fact is for those with this subscription."""
         subscription, fact = shared.subscription, news.fact
+        if fact.owner is not None and fact.owner != subscription.owner:
+            return False
         if not subscription.has(news.channel, fact.symbol):
             return False
         if subscription.filters is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from math import isfinite
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 import orjson
 from pydantic_core import PydanticCustomError
@@ -16,9 +17,9 @@ from api_gateway.routes.patterns import ScanQuery
 from rollotape.domain.scan import Filters
 from rollotape.facts import instant
 
-CHANNELS = ("patterns", "vsa", "wyckoff", "rs", "bars")
-PATTERNS, VSA, WYCKOFF, RS, BARS = CHANNELS
-LETTERS = {PATTERNS: "p", VSA: "v", WYCKOFF: "w", RS: "r", BARS: "b"}
+CHANNELS = ("patterns", "vsa", "wyckoff", "rs", "bars", "scans")
+PATTERNS, VSA, WYCKOFF, RS, BARS, SCANS = CHANNELS
+LETTERS = {PATTERNS: "p", VSA: "v", WYCKOFF: "w", RS: "r", BARS: "b", SCANS: "s"}
 """`T` of what comes over each."""
 EVERYTHING = "*"
 MOST_SYMBOLS = 1_000
@@ -61,10 +62,12 @@ class Subscription:
     """What a client wants. Equal ones are told the same bytes."""
 
     symbols: tuple[frozenset[str], ...] = (_NOBODY,) * len(CHANNELS)
-    """In the order of `CHANNELS`."""
+    """In the order of `CHANNELS`; of saved scans their ids."""
     filters: Filters | None = None
     said: bytes = b"null"
     """The filters as the client put them."""
+    owner: str | None = None
+    """Who wants it, where that decides what is told."""
 
     def of(self, channel: str) -> frozenset[str]:
         return self.symbols[CHANNELS.index(channel)]
@@ -76,7 +79,7 @@ class Subscription:
     @property
     def of_facts(self) -> bool:
         """Whether anything is wanted that comes from `updates`, and so must not be left out."""
-        return any(self.of(channel) for channel in (PATTERNS, VSA, WYCKOFF))
+        return any(self.of(channel) for channel in (PATTERNS, VSA, WYCKOFF, SCANS))
 
     @property
     def of_values(self) -> bool:
@@ -90,8 +93,12 @@ class Subscription:
 
     def passes(self, channel: str, timeframe: str) -> bool:
         """The filter on timeframes holds for everything that has one, the others for patterns alone."""
-        asked = self.filters
-        return channel == RS or asked is None or asked.timeframes is None or timeframe in asked.timeframes
+        wanted = self.filters.timeframes if self.filters else None
+        return channel in (RS, SCANS) or wanted is None or timeframe in wanted
+
+    def by(self, owner: str) -> "Subscription":
+        """The same, wanted by somebody: what belongs to nobody is told everybody alike."""
+        return replace(self, owner=owner if self.of(SCANS) else None)
 
     def acknowledgement(self, position: str) -> bytes:
         """The full set."""
@@ -131,7 +138,7 @@ class Command:
                 ("symbols", f"at most {MOST_SYMBOLS} in all lists together; everything is {EVERYTHING!r}")
             )
         filters, said = self.filters or (held.filters, held.said)
-        return Subscription(symbols, filters, said)
+        return replace(held, symbols=symbols, filters=filters, said=said)
 
 
 def read(text: str | bytes) -> Command:
@@ -158,7 +165,8 @@ def read(text: str | bytes) -> Command:
 
 
 def _about_symbols(action: Any, said: Mapping[str, Any]) -> Command:
-    symbols = {channel: _symbols(channel, said[channel]) for channel in CHANNELS if channel in said}
+    named = {channel: said[channel] for channel in CHANNELS if channel in said}
+    symbols = {channel: (_ids if channel == SCANS else _symbols)(channel, s) for channel, s in named.items()}
     filters, kept = _filters(said["filters"]) if "filters" in said else (None, None)
     since = _word(said, "since") if said.get("since") is not None else None
     if not symbols and filters is None and since is None:
@@ -166,11 +174,30 @@ def _about_symbols(action: Any, said: Mapping[str, Any]) -> Command:
     return Command(action, symbols=symbols, filters=filters, kept=kept, since=since)
 
 
-def _symbols(channel: str, said: Any) -> frozenset[str]:
+def _ids(channel: str, said: Any) -> frozenset[str]:
+    try:
+        return frozenset(i if i == EVERYTHING else _id(i) for i in _few(channel, said, "ids of saved scans"))
+    except ValueError:
+        raise _wrong((channel, f"each must be {EVERYTHING!r} or a UUID, with hyphens")) from None
+
+
+def _id(said: Any) -> str:
+    """As facts have it; no other way of writing a UUID that Python knows."""
+    found = str(UUID(str(said)))
+    if found != str(said).lower():
+        raise ValueError
+    return found
+
+
+def _few(channel: str, said: Any, what: str) -> list[Any]:
     if not isinstance(said, list) or len(said) > MOST_SYMBOLS:
-        raise _wrong((channel, f"must be a list of symbols, or of {EVERYTHING!r}; at most {MOST_SYMBOLS}"))
+        raise _wrong((channel, f"must be a list of {what}, or of {EVERYTHING!r}; at most {MOST_SYMBOLS}"))
+    return said
+
+
+def _symbols(channel: str, said: Any) -> frozenset[str]:
     found = set()
-    for name in said:
+    for name in _few(channel, said, "symbols"):
         try:
             found.add(name if name == EVERYTHING else queries.symbol(name))
         except (PydanticCustomError, AttributeError):

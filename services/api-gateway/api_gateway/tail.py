@@ -46,7 +46,10 @@ class Fact(NamedTuple):
     type: str | None = None
     payload: bytes = b""
     symbol: str = ""
+    """Of news of a saved scan, the id of the scan."""
     timeframe: str = ""
+    owner: str | None = None
+    """To whom alone it may be told; None: to everybody."""
 
 
 class Read(NamedTuple):
@@ -74,9 +77,11 @@ class Hearer(Protocol):
 
 @dataclass(eq=False)
 class Listener:
-    """One client's queue of facts whose type begins so."""
+    """One client's queue of facts whose type begins in one of these ways."""
 
-    kind: str
+    kinds: tuple[str, ...]
+    owner: str | None = None
+    """Facts that belong to somebody are for this one."""
     queue: deque[Fact] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,7 +100,9 @@ class Listener:
             self.news.set()
 
     def wants(self, fact: Fact) -> bool:
-        return fact.type is not None and (fact.type == GAP or fact.type.startswith(self.kind))
+        if fact.type is None or fact.owner not in (None, self.owner):
+            return False
+        return fact.type == GAP or fact.type.startswith(self.kinds)
 
 
 class Tail:
@@ -246,9 +253,20 @@ def _fact(entry_id: bytes, fields: dict[bytes, bytes]) -> Fact:
         kind = None
     if not isinstance(kind, str) or kind == GAP:
         return Fact(place)
+    if kind.startswith("scan."):
+        return _of_scan(place, kind, payload, said)
     about = said.get("pattern") or said.get("event") or said.get("signal")
     symbol, timeframe = (about.get("symbol"), about.get("timeframe")) if isinstance(about, dict) else ("", "")
     return Fact(place, kind, payload, symbol or "", timeframe or "")
+
+
+def _of_scan(place: str, kind: str, payload: bytes, said: Any) -> Fact:
+    """One that does not say whose it is, is nobody's."""
+    scan, owner = said.get("scan"), said.get("owner")
+    scan_id = scan.get("id") if isinstance(scan, dict) else None
+    if not isinstance(scan_id, str) or not isinstance(owner, str):
+        return Fact(place)
+    return Fact(place, kind, payload, scan_id, owner=owner)
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -1,6 +1,7 @@
 """Starts a cache-builder."""
 
 from cache_builder.counting import count
+from cache_builder.entering import Enter
 from cache_builder.handlers import SERVICE, ApplyUpdates
 from cache_builder.rolling import Roll
 from cache_builder.warming import Warming, follow
@@ -9,7 +10,9 @@ from rollotape.accounting import Accounts
 from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.patterns import PatternModel
 from rollotape.postgres.active import ActivePatterns
+from rollotape.postgres.entrants import Entrants
 from rollotape.postgres.rollups import Rollups
+from rollotape.streams.outbox import Outbox
 from rollotape.redis.clients import open_client
 from rollotape.sampling import Sampling
 from rollotape.survey import Survey
@@ -22,6 +25,11 @@ ROLL_EVERY_S = 0.5
 """No generation of answers lives shorter: whoever asks again and again gets most of them from memory."""
 COUNT_EVERY_S = 0.5
 """The same of other answers than those about trades."""
+ENTER_EVERY_S = 0.5
+"""So long a newcomer to a saved scan waits at most, and as many as come meanwhile are one message."""
+SWEEP_EVERY_S = 2.0
+UNSAID_S = 5.0
+"""What was committed and is still unsaid after this long was left by a crash."""
 BETWEEN_TURNS_S = 0.01
 """Of warming, which waits by itself."""
 STREAMS_EVERY_S = 5.0
@@ -48,7 +56,19 @@ async def start(worker: service.Service) -> None:
     async def count_up() -> None:
         await count(worker.pool)
 
+    outbox = Outbox(worker.pool, worker.producer)
+
+    async def sweep() -> None:
+        await outbox.sweep(older_than_s=UNSAID_S)
+
+    looking = Enter(Entrants(worker.pool), outbox)
+
+    async def enter() -> None:
+        await looking.turn()
+
     worker.every(ROLL_EVERY_S, roll_up)
+    worker.every(ENTER_EVERY_S, enter)
+    worker.every(SWEEP_EVERY_S, sweep)
     worker.every(COUNT_EVERY_S, count_up)
     _watch(worker)
     if warming is not None:

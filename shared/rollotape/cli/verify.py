@@ -75,6 +75,11 @@ def _in_words(report: engine.Report) -> str:
         lines.append(f"{report.dates_pending:,} dates are waiting for their scores")
     if report.days_pending:
         lines.append(f"{report.days_pending:,} days are waiting for their rollups")
+    if report.scans_pending or report.symbols_pending:
+        lines.append(
+            f"{report.scans_pending:,} saved scans and {report.symbols_pending:,} symbols are waiting to be "
+            "looked at for newcomers"
+        )
     if report.pending:
         lines.append(f"{report.pending:,} commits have not been told to others yet")
     return "\n".join(lines)

@@ -249,7 +249,8 @@ class _Connection:
                     raise
                 wrong = [FieldError("body", f"filters.{e.field}", e.reason) for e in problem.errors]
                 raise problems.invalid(wrong) from None
-        wanted = command.applied_to(client.subscription)
+        assert self._caller
+        wanted = command.applied_to(client.subscription).by(self._caller.owner)
         epoch = await self._sockets.epoch()
         await self._hub.open(epoch.hex.encode())
         with self._hub.holding(wanted):

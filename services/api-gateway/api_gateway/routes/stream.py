@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
+from pydantic import Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api_gateway import openapi, problems, queries
+from api_gateway import callers, openapi, problems, queries
 from api_gateway.dependencies import Servers
 from api_gateway.tail import Fact, Listener, Tail, place
 from rollotape.errors import Unavailable
@@ -23,12 +24,24 @@ log = structlog.get_logger()
 
 _DECLARED = openapi.failing(422, 503) | {
     200: {
-        "description": "Events `pattern.detected`, `pattern.updated`, `pattern.expired`, `pattern.retracted` "
-        "and `gap`, for ever",
+        "description": "Events `pattern.detected`, `pattern.updated`, `pattern.expired`, "
+        "`pattern.retracted`, `scan.new_entrants` and `gap`, for ever",
         "headers": openapi.headers(),
         "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 }
+_KINDS = {"patterns": "pattern.", "scans": "scan."}
+
+
+class StreamQuery(queries.Query):
+    LISTS = frozenset({"channels"})
+
+    channels: queries.choices(*_KINDS) = Field(  # type: ignore[valid-type]  # made of data
+        ["patterns"],
+        description="`patterns`: what becomes of patterns. `scans`: who comes into your saved scans.",
+    )
+
+
 _LAST_ID = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -47,22 +60,25 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
         summary="Patterns as they change",
         response_class=Response,
         responses=_DECLARED,
-        openapi_extra={"parameters": [_LAST_ID]},
+        openapi_extra={"parameters": [*queries.parameters(StreamQuery), _LAST_ID]},
     )
 
 
-async def get_stream(request: Request, servers: Servers) -> Response:
-    """Server-sent events. `data` is a `PatternUpdate`, as on the stream `updates`.
+async def get_stream(
+    request: Request, asked: Annotated[StreamQuery, Depends(queries.read(StreamQuery))], servers: Servers
+) -> Response:
+    """Server-sent events. `data` is a `PatternUpdate` or a `ScanUpdate`, as on the stream `updates`.
 
     A fact may come twice: drop what has an `id` with the same or a smaller `fact_version`. `gap`: facts may
     be missing before this point, because the id was trimmed, is of another installation or of a Redis that
     lost it; read the scan again. Who reads too slowly is cut off, and resumes by its last id.
     """
-    queries.parse(queries.Query, request.query_params.multi_items())
     epoch = await servers.epoch()
     last = request.headers.get("last-event-id")
     after = None if last is None else place(last, epoch)
-    stream = _Events(servers.tail, epoch, after)
+    kinds = tuple(_KINDS[channel] for channel in asked.channels)
+    listener = Listener(kinds, callers.of(request.scope).owner)
+    stream = _Events(servers.tail, listener, epoch, after)
     await stream.begin()
     return stream
 
@@ -72,11 +88,11 @@ class _Events(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, tail: Tail, epoch: UUID, after: str | None) -> None:
+    def __init__(self, tail: Tail, listener: Listener, epoch: UUID, after: str | None) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._tail, self._epoch = tail, epoch.hex
-        self._listener = Listener("pattern.")
+        self._listener = listener
         self._heard: AsyncIterator[list[Fact]] = tail.listen(self._listener, after)
         self._first: list[Fact] = []
 

@@ -1,0 +1,26 @@
+DROP TRIGGER mark_every_scan ON universes;
+DROP TRIGGER mark_every_scan ON exchanges;
+DROP TRIGGER mark_every_scan ON sectors;
+DROP TRIGGER mark_every_scan ON rs_scores;
+DROP TRIGGER mark_every_scan ON sector_mapping;
+DROP TRIGGER mark_every_scan ON patterns;
+DROP TRIGGER mark_scans ON watchlists;
+DROP TRIGGER mark_scan_updated ON saved_scans;
+DROP TRIGGER mark_scan ON saved_scans;
+DROP TRIGGER mark_scans ON universes;
+DROP TRIGGER mark_scans_deleted ON exchanges;
+DROP TRIGGER mark_scans_updated ON exchanges;
+DROP TRIGGER mark_scans_inserted ON exchanges;
+DROP TRIGGER mark_scans_deleted ON sectors;
+DROP TRIGGER mark_scans_updated ON sectors;
+DROP TRIGGER mark_scans_inserted ON sectors;
+DROP TRIGGER mark_scans_deleted ON sector_mapping;
+DROP TRIGGER mark_scans_updated ON sector_mapping;
+DROP TRIGGER mark_scans_inserted ON sector_mapping;
+DROP TRIGGER mark_scans ON rs_dates;
+DROP TRIGGER mark_scans_deleted ON patterns;
+DROP TRIGGER mark_scans_updated ON patterns;
+DROP TRIGGER mark_scans_inserted ON patterns;
+DROP TABLE scan_turns, scan_clocks, unscanned, entrants;
+DROP FUNCTION mark_every_scan, mark_scans_of_watchlist, mark_scan, mark_scans_of_members, mark_scans_of_symbols,
+    mark_scans_of_mapping, mark_scans_of_scores, session_close, mark_scans_of_patterns;
