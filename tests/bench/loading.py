@@ -2,7 +2,7 @@
 
 Indexes are built again when the rows are there. Triggers mark the days of the trades, whose rollups are due,
 as for any other writer; those of patterns and sectors are off, because before the first trade there is nobody
-to whom their changes matter.
+to whom their changes matter. That sectors have other leaders now is said once.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -36,6 +36,7 @@ async def load(database_url: str, count: int, now: datetime, done: Callable[[int
         await connection.execute(_MEMORY)
         async with untold(connection, "sectors", "sector_mapping"):
             await _listings(connection)
+            await connection.execute("INSERT INTO unrolled_days (day) VALUES (NULL)")
         async with without_indexes(connection, "patterns"), untold(connection, "patterns"):
             for block in made.patterns.blocks():
                 await _copy(connection, "patterns", block)

@@ -18,6 +18,7 @@ from rollotape.postgres import analytics
 from rollotape.postgres.analytics import Filters, Page, Window
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.questions import Plan, plan
+from rollotape.postgres.sql import queries
 from rollotape.settings import Settings
 from support import performance_reference as reference
 from support.performance_reference import Traded
@@ -63,6 +64,7 @@ async def connection(settings: Settings) -> AsyncIterator[Any]:
                 " VALUES ($1, $2, $3, $4, $5)",
                 *stock.values(),
             )
+        await connection.execute(queries("rollups")["standings"])
         yield connection
 
 
@@ -198,6 +200,7 @@ WINTER = Window(30, 1_770_000_000_000_000)
 
 async def test_of_nothing_every_answer_is_empty_and_nothing_is_0_that_is_not_known(connection: Any) -> None:
     await connection.execute("DELETE FROM sector_mapping")
+    await connection.execute(queries("rollups")["standings"])
     types = await analytics.pattern_performance(connection, WINTER)
     assert (types.rows, types.phases, types.as_of) == ([], {}, None)
     assert types.total == reference.split([])

@@ -43,7 +43,7 @@ FROM signals ORDER BY exit_date DESC LIMIT 2000
 """
 _LATELY = f"DELETE FROM unrolled_days WHERE day < current_date - {ROLLED_DAYS}"
 _MEASURED = ", ".join(Measures._fields)
-_HEADED = f"{', '.join(Heading._fields)}, {_MEASURED}, last_r"
+_HEADED = f"{', '.join(Heading._fields)}, {_MEASURED}, last_r, last_wins, last_sum"
 _KINDS = f"{', '.join(Kind._fields)}, {_MEASURED}"
 _EARLIER = f"""
 INSERT INTO performance_headlines (grain, period, {_HEADED})
@@ -54,6 +54,9 @@ SELECT grain, period - interval '1 month' * n, {_HEADED}
 FROM performance_headlines, generate_series(1, {TIMES}) n
 WHERE grain = 'month' AND period = (SELECT max(period) FROM performance_headlines WHERE grain = 'month')
 ON CONFLICT DO NOTHING;
+INSERT INTO performance_headlines (grain, period, {_HEADED})
+SELECT grain, period - interval '1 year' * n, {_HEADED}
+FROM performance_headlines, generate_series(1, {TIMES} / 12) n WHERE grain = 'year';
 INSERT INTO performance_days (day, {_KINDS})
 SELECT day - {ROLLED_DAYS + 8} * n, {_KINDS} FROM performance_days, generate_series(1, {TIMES}) n
 """
@@ -166,7 +169,7 @@ CASES: list[tuple[Ask, set[str]]] = [
     (by_type, {"uq_performance_headlines"}),
     (by_sector, {"uq_performance_headlines"}),
     (by_sector_and_phase, {"uq_performance_days"}),
-    (trend, {"uq_performance_headlines"}),
+    (trend, {"idx_performance_headlines_trend"}),
     (no_trades, {"idx_patterns_detected_at"}),
 ]
 

@@ -132,12 +132,11 @@ async def test_the_command_adds_everything_up_anew(
 MANY = """
 INSERT INTO performance_headlines
 SELECT 'day', date '2021-01-01' + d, 'type', 'T' || n, 'all', 'all', 'all', 'all',
-       1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-       '{0}', '{1}', now(), NULL
+       1, 0, 0, 0, 0, 0, 0, 0, 0, 0, now(), NULL, 1
 FROM generate_series(0, 999) d, generate_series(1, 100) n;
 INSERT INTO performance_days
 SELECT date '2021-01-01' + d, 'T' || n, NULL, 'long', NULL, '1d', 'paper', NULL, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-       '{0}', '{1}', now()
+       now(), 1
 FROM generate_series(0, 999) d, generate_series(1, 100) n;
 ANALYZE performance_headlines, performance_days;
 """
@@ -148,7 +147,7 @@ DAY = date(2022, 3, 1)
     ("query", "arguments", "index"),
     [
         ("forget_headlines", [DAY, "day"], "idx_performance_headlines_period"),
-        ("headlines", [DAY, date(2022, 4, 1), [DAY]], "idx_performance_headlines_period"),
+        ("headlines", [DAY, date(2022, 4, 1), "day", [DAY]], "idx_performance_headlines_period"),
         ("forget_kinds", [DAY], "uq_performance_days"),
     ],
 )

@@ -11,8 +11,10 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from rollotape.domain import rollups
+from rollotape.domain.performance import BREAKEVEN_R
 from rollotape.domain.rollups import Heading, Measures, decimal
 from rollotape.postgres.analytics import Filters, Window
+from rollotape.postgres.sql import queries
 from support.performance_reference import Traded
 
 TYPES = ("SPRING", "UTAD", "SOS", None)
@@ -167,11 +169,23 @@ async def roll_up(connection: Any, found: Iterable[Traded]) -> None:
             last = rolled.last.get(heading)
             latest = None if last is None else [decimal(r) for r in last]
             headings.append(_headline("day", day, heading, m, latest))
-    for month, alike_days in groupby(days, lambda day: day.replace(day=1)):
-        joined = rollups.join_days(days[day].headings for day in alike_days)
-        headings += [_headline("month", month, heading, m, None) for heading, m in joined.items()]
-    columns = ("grain", "period", *Heading._fields, *Measures._fields, "last_r")
+    for grain, first_of in (("month", _month), ("year", _year)):
+        for first, alike_days in groupby(days, first_of):
+            joined = rollups.join_days(days[day].headings for day in alike_days)
+            headings += [_headline(grain, first, heading, m, None) for heading, m in joined.items()]
+    columns = (
+        "grain", "period", *Heading._fields, *Measures._fields, "last_r", "last_wins", "last_sum",
+    )  # fmt: skip
     await connection.copy_records_to_table("performance_headlines", records=headings, columns=columns)
+    await connection.execute(queries("rollups")["standings"])
+
+
+def _month(day: date) -> date:
+    return day.replace(day=1)
+
+
+def _year(day: date) -> date:
+    return day.replace(month=1, day=1)
 
 
 def _trade(t: Traded) -> rollups.Trade:
@@ -188,7 +202,8 @@ def _headline(
 ) -> tuple[Any, ...]:
     return (
         grain, period, heading.heading, heading.name, heading.phase, heading.timeframe, heading.origin,
-        heading.test, *_cells(m), last,
+        heading.test, *_cells(m), last, None if last is None else len([r for r in last if r > BREAKEVEN_R]),
+        None if last is None else sum(last, Decimal(0)),
     )  # fmt: skip
 
 
@@ -197,5 +212,5 @@ def _cells(m: Measures) -> tuple[Any, ...]:
     return (
         m.trades, m.wins, m.losses,
         decimal(m.r_sum), decimal(m.r_won), decimal(m.r_lost), decimal(m.r_squares, 24),
-        decimal(m.r_high), decimal(m.r_low), decimal(m.r_fall), list(m.held), list(m.held_trades), last_exit,
+        decimal(m.r_high), decimal(m.r_low), decimal(m.r_fall), Decimal(m.held), last_exit,
     )  # fmt: skip

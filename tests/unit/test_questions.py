@@ -41,18 +41,22 @@ def test_days_begin_at_midnight_in_new_york(now: str, days: int, last_day: str, 
 
 
 @given(INSTANTS, st.none() | st.integers(0, 3650))
-def test_a_window_is_cut_without_gaps_into_whole_months_and_days(now: datetime, days: int | None) -> None:
+def test_a_window_is_cut_without_gaps_into_years_months_and_days(now: datetime, days: int | None) -> None:
     asked = window(days, now)
-    head, months, tail = cut = periods(asked)
+    head, months_before, years, months, tail = cut = periods(asked)
     assert asked.now == now
     assert head[0] == asked.first_day
     assert tail[1] == asked.last_day + timedelta(1)
     parts = [part for part in cut if part[0] < part[1]]
     assert parts[0][0] == asked.first_day
     assert all(one[1] == two[0] for one, two in pairwise(parts))
-    assert days is None or months[0].day == 1
+    assert days is None or all(part[0].day == 1 for part in (months_before, months) if part in parts)
     assert months[1] <= asked.last_day.replace(day=1)
+    assert years[1] <= asked.last_day.replace(month=1, day=1) or years not in parts
+    assert years not in parts or years[1].timetuple().tm_yday == 1
+    assert days is None or years not in parts or years[0].timetuple().tm_yday == 1
     assert (head[1] - head[0]).days < 31
+    assert sum((part[1] - part[0]).days for part in (months_before, months) if part in parts) < 24 * 31
     assert days is None or days > 60 or (tail[1] - tail[0]).days < 62
 
 

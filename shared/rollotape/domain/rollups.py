@@ -5,12 +5,12 @@ anew is equal, digit for digit, to what was stored. One pass adds up a whole day
 under up to forty of them.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact
 from itertools import accumulate, compress, pairwise, product, repeat
 from math import fsum
+from operator import mul
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -24,6 +24,8 @@ BREAKEVEN = 10 ** (PLACES - 9)
 LAST = 20
 """So many trades the rolling line of a trend looks back on."""
 ALL = "all"
+HELD_BASE = 10**8
+"""So many trades of one number of sessions there are not."""
 
 _EXACT = Context(prec=10_000, traps=[Inexact])
 _SMALL, _FEW = 2**62, 2**19
@@ -113,10 +115,9 @@ class Measures(NamedTuple):
     r_low: int
     r_fall: int
     """Largest fall of R added up from its highest so far, which is at first 0."""
-    held: tuple[int, ...]
-    """Sessions held, each number once, ascending."""
-    held_trades: tuple[int, ...]
-    """Of how many trades."""
+    held: int
+    """How many trades were held for how many sessions: one number, in which those held for n sessions count
+    `HELD_BASE` to the power of n each. Such numbers add up."""
     last_exit: int
 
 
@@ -127,7 +128,7 @@ class Rolled:
     kinds: Mapping[Kind, Measures]
     headings: Mapping[Heading, Measures]
     last: Mapping[Heading, tuple[int, ...]]
-    """R of the last twenty trades, oldest first, under headings of all tests."""
+    """R of the last twenty trades, oldest first, of types and all tests."""
 
 
 _SUMS = 7
@@ -178,23 +179,20 @@ def roll_columns(trades: Columns) -> Rolled:
 def join(parts: Iterable[Measures]) -> Measures:
     """Of the trades of all parts, of which there is one at least, each later than the one before it."""
     added = [0] * _SUMS
-    high = low = fall = last_exit = 0
-    held: Counter[int] = Counter()
+    high = low = fall = held = last_exit = 0
     for part in parts:
         total = added[_TOTAL]
         fall = max(fall, part.r_fall, high - (total + part.r_low))
         high, low = max(high, total + part.r_high), min(low, total + part.r_low)
-        added = [mine + theirs for mine, theirs in zip(added, part[:7], strict=True)]
-        held.update(dict(zip(part.held, part.held_trades, strict=True)))
+        added = [mine + theirs for mine, theirs in zip(added, part[:_SUMS], strict=True)]
+        held += part.held
         last_exit = part.last_exit
-    sessions = sorted(held)
-    assert sessions
-    counts = tuple(held[number] for number in sessions)
-    return Measures._make([*added, high, low, fall, tuple(sessions), counts, last_exit])
+    assert held
+    return Measures._make([*added, high, low, fall, held, last_exit])
 
 
 def join_days(days: Iterable[Mapping[Heading, Measures]]) -> dict[Heading, Measures]:
-    """Headings of a month, from those of its days in their order."""
+    """Headings of a month or year, from those of its days or months in their order."""
     found: dict[Heading, list[Measures]] = {}
     for day in days:
         for heading, measures in day.items():
@@ -224,8 +222,8 @@ class _Grouping(NamedTuple):
 
     @property
     def last(self) -> bool:
-        """Whether the last trades of a group are asked for."""
-        return self.heading is not None and "test_confirmed" not in self.columns
+        """Whether the last trades of a group are asked for: a trend is of a type."""
+        return self.heading == "type" and "test_confirmed" not in self.columns
 
     def keys(self, trades: Columns, groups: Sequence[_Group]) -> Iterator[tuple[Any, ...]]:
         """A Kind or a Heading of each group."""
@@ -309,7 +307,7 @@ class _Day:
             strict=True,
         )
         groups = [
-            _Group(first, Measures._make((*sums, *levels, *held, exit_us)), last)
+            _Group(first, Measures._make((*sums, *levels, held, exit_us)), last)
             for first, sums, levels, held, exit_us, last in found
         ]
         for grouping, (begin, end) in zip(groupings, pairwise(cuts), strict=True):
@@ -333,12 +331,10 @@ class _Day:
         squares = (parts << np.array(self._weights, object)[:, None]).sum(axis=0).tolist()
         return zip(*plain, squares, strict=True)
 
-    def _held(self, which: Codes, starts: Codes, ends: Codes) -> Iterator[tuple[tuple[int, ...], ...]]:
-        """Of each group every number of sessions, ascending, and of how many trades it is."""
+    def _held(self, which: Codes, starts: Codes, ends: Codes) -> Iterator[int]:
+        """Of each group how many trades were held for how many sessions."""
         codes, values = self._sessions
-        ascending = sorted(values)
-        rank = np.array([ascending.index(value) for value in values])
-        cell = np.repeat(np.arange(len(starts)) * len(values), ends - starts) + rank[codes[which]]
+        cell = np.repeat(np.arange(len(starts)) * len(values), ends - starts) + codes[which]
         if len(starts) * len(values) <= _CELLS:
             counts = np.bincount(cell)
             found = np.flatnonzero(counts)
@@ -346,10 +342,10 @@ class _Day:
         else:
             found, counts = np.unique(cell, return_counts=True)
         borders = np.searchsorted(found, np.arange(len(starts) + 1) * len(values)).tolist()
-        sessions = [ascending[i] for i in (found % len(values)).tolist()]
-        trades = counts.tolist()
+        powers = [HELD_BASE**value for value in values]
+        parts = list(map(mul, map(powers.__getitem__, (found % len(values)).tolist()), counts.tolist()))
         for first, end in pairwise(borders):
-            yield tuple(sessions[first:end]), tuple(trades[first:end])
+            yield sum(parts[first:end])
 
 
 def _sorted(parts: Sequence[tuple[Codes, Codes]], borders: Sequence[int]) -> tuple[Codes, Codes, list[int]]:

@@ -18,12 +18,13 @@ from rollotape.domain.performance import (
     mean,
     percent,
 )
-from rollotape.domain.rollups import ALL, LAST
+from rollotape.domain.rollups import ALL, HELD_BASE, LAST
 from rollotape.domain.wyckoff.preliminary import COUNTED, LOOKBACK_DAYS
 from rollotape.domain.wyckoff.rules import CURRENT
 from rollotape.postgres.pages import Page, Position, Sort, Status, Trades, trade, trades
 from rollotape.postgres.questions import (
     ANY,
+    GRAINS,
     MOST_TRADES,
     Filters,
     Grouping,
@@ -47,9 +48,6 @@ __all__ = [
 ]  # fmt: skip
 
 _SQL = queries("analytics")
-
-_HELD_BASE = 10**8
-"""Of the function packed; so many trades there are not."""
 
 UNKNOWN = "unknown"
 """The phase of a trade whose pattern is not stored, or has none."""
@@ -288,7 +286,7 @@ def _lines(rows: "Iterable[Record]") -> Iterator[tuple["Record", _Rolling]]:
     last = deque[Decimal](maxlen=LAST)
     for row in rows:
         last.extend(row["last_r"] or ())
-        if row["last_trades"] == LAST:
+        if row["trades"] >= LAST:
             yield row, _Rolling(LAST, row["last_wins"], row["last_sum"])
         else:
             yield row, _Rolling(len(last), len([r for r in last if r > BREAKEVEN_R]), added(last))
@@ -470,7 +468,7 @@ async def _by_headlines(
     heading = (filters.phase or ALL, filters.timeframe or ALL, filters.origin or ALL, grouping, only)
 
     async def read(cut: Periods) -> _Groups:
-        rows = await connection.fetch(query, *heading, *cut.head, *cut.months, *cut.tail)
+        rows = await connection.fetch(query, *heading, GRAINS, cut.firsts, cut.ends)
         return _grouped(rows, filters, only)
 
     cut = periods(window)
@@ -559,10 +557,10 @@ def _measure(row: "Record") -> Measure:
 
 
 def _unpacked(number: int) -> dict[int, int]:
-    """Trades by sessions held, from a number with eight digits for each number of sessions."""
+    """Trades by sessions held."""
     held, sessions = {}, 0
     while number:
-        number, trades = divmod(number, _HELD_BASE)
+        number, trades = divmod(number, HELD_BASE)
         if trades:
             held[sessions] = trades
         sessions += 1

@@ -1,28 +1,29 @@
 -- name: headline_cells
--- What was rolled up under headings, a row per month and day: whole months, and the days at the ends of the window. The
--- rows of one group (total, name, test) follow each other in time. Each part and heading is looked up by itself, with
--- all but names known: a plan that is the same for every window, and too small for parallel workers.
+-- What was rolled up under headings, a row per year, month and day: whole years and months, and the days at the ends of
+-- the window. The rows of one group (total, name, test) follow each other in time. Each part and heading is looked up by
+-- itself, with all but names known: a plan that is the same for every window, and too small for parallel workers.
 -- Of a window: $1 phase, $2 timeframe, $3 origin (each may be all), $4 the heading of the rows with a name (type, sector),
--- $5 the only name or null, $6-$7 days, $8-$9 months, $10-$11 days; ends are exclusive.
+-- $5 the only name or null, $6-$8 grains, first days and ends of its parts; ends are exclusive.
 WITH cells AS (
     SELECT h.heading = 'all' AS total, c.*
-    FROM (VALUES ('month', $8::date, $9::date), ('day', $6, $7), ('day', $10, $11)) AS p(grain, first, after)
+    FROM unnest($6::text[], $7::date[], $8::date[]) AS p(grain, first, after)
     CROSS JOIN unnest(ARRAY['all', $4]) AS h(heading)
     CROSS JOIN LATERAL (
         SELECT name, test, period AS at, NULL::uuid AS id, trades, wins, losses,
-               r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held_packed AS held, last_exit
+               r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, last_exit
         FROM performance_headlines
         WHERE grain = p.grain AND heading = h.heading AND phase = $1 AND timeframe = $2 AND origin = $3
           AND test IN ('all', 'yes', 'no') AND period >= p.first AND period < p.after AND ($5::text IS NULL OR name = $5)
         OFFSET 0
     ) AS c
+    WHERE p.first < p.after
 ),
 
 -- name: headline_phases
 -- Trades of each type by phase, beside the cells.
 phased AS (
     SELECT false AS total, c.name, c.phase AS test, sum(c.trades) AS trades
-    FROM (VALUES ('month', $8::date, $9::date), ('day', $6, $7), ('day', $10, $11)) AS p(grain, first, after)
+    FROM unnest($6::text[], $7::date[], $8::date[]) AS p(grain, first, after)
     CROSS JOIN LATERAL (
         SELECT name, phase, trades
         FROM performance_headlines
@@ -30,6 +31,7 @@ phased AS (
           AND test = 'all' AND period >= p.first AND period < p.after AND ($5::text IS NULL OR name = $5)
         OFFSET 0
     ) AS c
+    WHERE p.first < p.after
     GROUP BY c.name, c.phase
 ),
 
@@ -51,7 +53,7 @@ WITH found AS (
 ),
 cells AS (
     SELECT g.total, CASE WHEN NOT g.total THEN f.name END AS name, g.test, f.trades, f.wins, f.losses,
-           f.r_sum, f.r_won, f.r_lost, f.r_squares, f.held_packed AS held, f.last_exit
+           f.r_sum, f.r_won, f.r_lost, f.r_squares, f.held, f.last_exit
     FROM found f
     JOIN (VALUES (false, 'all'), (true, 'all'), (false, 'yes'), (true, 'yes'), (false, 'no'), (true, 'no'))
          AS g(total, test)
@@ -143,13 +145,8 @@ SELECT total, name, 'phase ' || test, trades, NULL, NULL, NULL, NULL, NULL, NULL
 SELECT count(*) < $9 FROM (SELECT FROM found LIMIT $9) AS f
 
 -- name: leaders
--- Every sector that has stocks, with its leaders and the two scores in the middle, which are one where they are of an
--- odd number: the second share is a little more than half, by less than a stock. $1 sectors (null: any).
-SELECT sector, count(*) FILTER (WHERE is_sector_leader) AS leader_count, max(etf) AS etf,
-       percentile_disc(ARRAY[0.5, 0.5000001]) WITHIN GROUP (ORDER BY rs_score) AS middle
-FROM sector_mapping
-WHERE $1::text[] IS NULL OR sector = ANY ($1)
-GROUP BY sector
+-- Every sector that has stocks. $1 sectors (null: any).
+SELECT sector, leader_count, etf, middle FROM sector_standings WHERE $1::text[] IS NULL OR sector = ANY ($1)
 
 -- name: generation
 -- By which answers are kept: the epoch changes when a database is restored.
@@ -157,26 +154,25 @@ SELECT i.epoch, g.generation, g.changed_at FROM installation i, generations g WH
 
 -- name: trend_of_headlines
 -- Days of one type, with up to twenty days before them: a day has a trade at least, so they hold the twenty trades that
--- the rolling line needs. R of the last trades is sent only where a later day with fewer than twenty needs it; else its sum is.
--- $1 type, $2 phase, $3 timeframe, $4 origin, $5 first day, $6 the day after the last.
+-- the rolling line needs. R of the last trades is looked up only where a later day with fewer than twenty needs it: the
+-- rest is in an index, side by side. $1 type, $2 phase, $3 timeframe, $4 origin, $5 first day, $6 the day after the last.
 WITH days AS (
-    (SELECT * FROM performance_headlines
+    (SELECT period, trades, wins, r_sum, last_exit, last_wins, last_sum FROM performance_headlines
      WHERE grain = 'day' AND heading = 'type' AND name = $1 AND phase = $2 AND timeframe = $3 AND origin = $4 AND test = 'all'
        AND period < $5
      ORDER BY period DESC LIMIT 20)
     UNION ALL
-    SELECT * FROM performance_headlines
+    SELECT period, trades, wins, r_sum, last_exit, last_wins, last_sum FROM performance_headlines
     WHERE grain = 'day' AND heading = 'type' AND name = $1 AND phase = $2 AND timeframe = $3 AND origin = $4 AND test = 'all'
       AND period >= $5 AND period < $6
 )
-SELECT d.period AS day, d.trades, d.wins, d.r_sum, d.last_exit, s.last_trades, s.last_wins, s.last_sum,
-       CASE WHEN d.trades < 20 OR lead(d.trades) OVER (ORDER BY d.period) < 20
-            THEN d.last_r END AS last_r
+SELECT d.period AS day, d.trades, d.wins, d.r_sum, d.last_exit, d.last_wins, d.last_sum,
+       CASE WHEN d.trades < 20 OR lead(d.trades) OVER (ORDER BY d.period) < 20 THEN
+            (SELECT h.last_r FROM performance_headlines h
+             WHERE h.grain = 'day' AND h.heading = 'type' AND h.name = $1 AND h.phase = $2 AND h.timeframe = $3
+               AND h.origin = $4 AND h.test = 'all' AND h.period = d.period)
+       END AS last_r
 FROM days d
-CROSS JOIN LATERAL (
-    SELECT count(*) AS last_trades, count(*) FILTER (WHERE r > 1e-9) AS last_wins, sum(r) AS last_sum
-    FROM unnest(d.last_r) AS r
-) s
 ORDER BY d.period
 
 -- name: trades_before
@@ -234,10 +230,10 @@ GROUP BY day
 ORDER BY day
 
 -- name: headline_counts
--- How many trades closed in each month and day of a window; a page deep within finds its day by them.
--- $1 heading, $2 phase, $3 timeframe, $4 origin, $5 names (null: any), $6-$7 days, $8-$9 months, $10-$11 days.
+-- How many trades closed in each year, month and day of a window; a page deep within finds its day by them.
+-- $1 heading, $2 phase, $3 timeframe, $4 origin, $5 names (null: any), $6-$8 grains, first days and ends of its parts.
 SELECT c.grain, c.period, sum(c.trades) AS trades, max(c.last_exit) AS last_exit
-FROM (VALUES ('month', $8::date, $9::date), ('day', $6, $7), ('day', $10, $11)) AS p(grain, first, after)
+FROM unnest($6::text[], $7::date[], $8::date[]) AS p(grain, first, after)
 CROSS JOIN LATERAL (
     SELECT grain, period, trades, last_exit
     FROM performance_headlines
@@ -245,6 +241,7 @@ CROSS JOIN LATERAL (
       AND test = 'all' AND period >= p.first AND period < p.after AND ($5::text[] IS NULL OR name = ANY ($5))
     OFFSET 0
 ) AS c
+WHERE p.first < p.after
 GROUP BY c.grain, c.period
 ORDER BY c.period
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from rollotape.postgres.questions import (
     ANY,
+    GRAINS,
     NEW_YORK,
     Filters,
     Plan,
@@ -125,22 +126,20 @@ class _Asked(NamedTuple):
 
 
 _Count = tuple[str, date, int]
-"""Grain (month, day), its first day, and trades in it."""
+"""Grain (year, month, day), its first day, and trades in it."""
 
 
 async def _counts(connection: "Connection", asked: _Asked, by: Plan | None) -> list[_Count]:
-    """Of every month or day with trades, oldest first."""
+    """Of every year, month or day with trades, oldest first."""
     found: Counter[tuple[str, date]] = Counter()
-    months = set[date]()
     if asked.status in ("closed", "all"):
         for grain, period, count in await _closed(connection, asked, by):
             found[grain, period] += count
-            if grain == "month":
-                months.add(period)
     if asked.status != "closed":
+        closed = frozenset(found)
         for _, day, count, _ in await _one_by_one(connection, asked, _GOING, asked.window):
-            month = day.replace(day=1)
-            found["month" if month in months else "day", month if month in months else day] += count
+            periods_of = ("year", day.replace(month=1, day=1)), ("month", day.replace(day=1))
+            found[next((period for period in periods_of if period in closed), ("day", day))] += count
     ordered = sorted(found.items(), key=lambda item: item[0][1])
     return [(grain, period, count) for (grain, period), count in ordered]
 
@@ -171,7 +170,7 @@ async def _rolled_up(
         return await connection.fetch(
             _SQL["headline_counts"], grouping if names else "all", filters.phase or "all",
             filters.timeframe or "all", filters.origin or "all", list(names) or None,
-            *cut.head, *cut.months, *cut.tail,
+            GRAINS, cut.firsts, cut.ends,
         )  # fmt: skip
     return await connection.fetch(
         _SQL["day_counts"], window.first_day, window.last_day + timedelta(1), filters.phase,
@@ -205,17 +204,18 @@ async def _jump(
     found = _found(counts, skip, asked.sort)
     assert found, "a page behind the last one was turned away"
     grain, period, skip = found
-    if grain == "day":
-        return period, skip
-    # A month: now its days. They are counted as a window of their own that ends before the next month.
-    end = start_of((period + timedelta(32)).replace(day=1)) - timedelta(microseconds=1)
-    last = end.astimezone(NEW_YORK).date()
-    window = Window((last - period).days, int(end.timestamp()) * 1_000_000 + end.microsecond)
-    days = await _counts(connection, asked._replace(window=window), by)
-    found = _found(days, skip, asked.sort)
-    if found is None:  # trades of the month went away between two questions
-        return (last if asked.sort == "desc" else period), skip
-    return found[1], found[2]
+    while grain != "day":
+        # Now its parts, counted as a window of their own that ends before the next month or year.
+        after = date(period.year + 1, 1, 1) if grain == "year" else (period + timedelta(32)).replace(day=1)
+        end = start_of(after) - timedelta(microseconds=1)
+        last = end.astimezone(NEW_YORK).date()
+        window = Window((last - period).days, int(end.timestamp()) * 1_000_000 + end.microsecond)
+        parts = await _counts(connection, asked._replace(window=window), by)
+        found = _found(parts, skip, asked.sort)
+        if found is None:  # trades went away between two questions
+            return (last if asked.sort == "desc" else period), skip
+        grain, period, skip = found
+    return period, skip
 
 
 def _found(counts: Sequence[_Count], skip: int, sort: Sort) -> tuple[str, date, int] | None:

@@ -69,11 +69,25 @@ ANY = Filters()
 
 
 class Periods(NamedTuple):
-    """A window cut into whole months and the days before and after them; every end is exclusive."""
+    """A window cut into whole years, months before and after them, and days; every end is exclusive."""
 
     head: tuple[date, date]
+    months_before: tuple[date, date]
+    years: tuple[date, date]
     months: tuple[date, date]
     tail: tuple[date, date]
+
+    @property
+    def firsts(self) -> list[date]:
+        return [first for first, _ in self]
+
+    @property
+    def ends(self) -> list[date]:
+        return [end for _, end in self]
+
+
+GRAINS = ["day", "month", "year", "month", "day"]
+"""Of the periods of a window."""
 
 
 def plan(grouping: Grouping, filters: Filters) -> Plan:
@@ -102,13 +116,19 @@ def counting(filters: Filters) -> tuple[Plan, Grouping]:
 
 
 def periods(window: Window) -> Periods:
-    """Months wholly within the window and before now's month; days elsewhere."""
+    """Years and months wholly within the window and before now's; days elsewhere."""
     first, end = window.first_day, window.last_day + timedelta(1)
     current = window.last_day.replace(day=1)
     month = first if first.day == 1 or first == _EVER else _next_month(first)
     if month >= current:
-        return Periods((first, first), (current, current), (first, end))
-    return Periods((first, month), (month, current), (current, end))
+        none = (current, current)
+        return Periods((first, first), none, none, none, (first, end))
+    last_year = current.replace(month=1)
+    year = month if month == _EVER or month.month == 1 else date(month.year + 1, 1, 1)
+    if year >= last_year:
+        none = (month, month)
+        return Periods((first, month), none, none, (month, current), (current, end))
+    return Periods((first, month), (month, year), (year, last_year), (last_year, current), (current, end))
 
 
 def start_of(day: date) -> datetime:

@@ -1,15 +1,17 @@
-"""What closed trades earned per day and month: marks are taken, and their days added up again as a whole."""
+"""What closed trades earned per day, month and year: marks are taken, and their days added up again."""
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 
 from rollotape.domain.rollups import (
+    BREAKEVEN,
     PLACES,
     Columns,
     Heading,
@@ -28,6 +30,10 @@ LOCK = 0x726F6C6C7570
 """Advisory lock of the one who rolls: "rollup" in ASCII."""
 BUDGET_S = 1.5
 """So long one run goes on with further days: others wait for its commit to see what it has done."""
+MOST_TRADES = 50_000
+"""After a day that makes them so many a run goes on with no further one, however fast it was."""
+ALIVE_S = 1.0
+"""While it computes, so often a run lets PostgreSQL know that its transaction is not forgotten."""
 PATIENCE_S = 3_600.0
 """To mark everything every trade is looked at."""
 
@@ -39,7 +45,12 @@ INSERT INTO performance_days ({", ".join(_KINDS)}) VALUES ({_PLACES})
 ON CONFLICT ON CONSTRAINT uq_performance_days
 DO UPDATE SET {", ".join(f"{measure} = EXCLUDED.{measure}" for measure in _MEASURES)}
 """  # noqa: S608 - names of our own columns only
+_HEADED = ("grain", "period", *Heading._fields, *_MEASURES, "last_r", "last_wins", "last_sum")
 _EPOCH = date(1970, 1, 1).toordinal()
+T = TypeVar("T")
+
+Parts = Mapping[int, Mapping[Heading, Measures]]
+"""Headings of days or of months, by their first days."""
 
 
 class Defective(Exception):
@@ -65,14 +76,22 @@ class Run(NamedTuple):
 
 
 @dataclass(slots=True)
+class Whole:
+    """A month or year: its parts (days or months) before `until` joined, and each of the others."""
+
+    first: int = 0
+    until: int = 0
+    joined: Mapping[Heading, Measures] = field(default_factory=dict)
+    rest: "Parts" = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Memory:
     """What the last run has seen, good until somebody else rolls; the next one is mostly of the same day."""
 
     standing: tuple[str, int] = ("", 0)
-    month: int = 0
-    until: int = 0
-    joined: Mapping[Heading, Measures] = field(default_factory=dict)
-    """Headings of the days of a month before `until`, joined."""
+    wholes: Mapping[str, Whole] = field(default_factory=dict)
+    """By grain."""
     day: int | None = None
     kinds: Mapping[Kind, Measures] = field(default_factory=dict)
     """Rows of a day as they are stored."""
@@ -139,22 +158,27 @@ class _Running:
         resolved = await self._connection.fetchval(self._sql["resolve"])
         due = dict(await self._connection.fetch(self._sql["due"]))
         marks = due.pop(None, [])
+        if marks:
+            await self._connection.execute(self._sql["standings"])
         due = {day: of_day for day, of_day in due.items() if day not in without}
         if not (due or marks or resolved):
             return None
-        days: dict[int, Rolled] = {}
+        days: dict[int, Mapping[Heading, Measures]] = {}
+        trades = 0
         for day in sorted(due, key=_turn):
-            if days and monotonic() - began > budget_s:
+            if days and (monotonic() - began > budget_s or trades > MOST_TRADES):
                 break
             try:
-                days[day] = await self._roll(day)
+                rolled = await self._roll(day)
             except OUTAGES:
                 raise
             except Exception as error:
                 raise Defective(day) from error
+            days[day] = rolled.headings
+            trades += sum(measures.trades for measures in rolled.kinds.values())
             marks += due[day]
-        for month in sorted({_month(day) for day in days}):
-            await self._join(month, {day: rolled for day, rolled in days.items() if _month(day) == month})
+        months = await self._join("month", days)
+        await self._join("year", months)
         await self._connection.execute(self._sql["unmark"], marks)
         generation = await self._connection.fetchval(self._sql["count_up"])
         self.memory.standing = (epoch, generation)
@@ -162,10 +186,19 @@ class _Running:
 
     async def _roll(self, day: int) -> Rolled:
         trades = await self._connection.fetchrow(self._sql["trades"], day)
-        rolled = await asyncio.to_thread(roll_columns, _columns(*trades))
+        rolled = await self._computed(lambda: roll_columns(_columns(*trades)))
         await self._write_kinds(day, rolled.kinds)
         await self._replace("day", day, rolled.headings, rolled.last)
         return rolled
+
+    async def _computed(self, work: Callable[[], T]) -> T:
+        """Work of a thread. PostgreSQL ends a transaction in which nothing happens for long."""
+        working = asyncio.ensure_future(asyncio.to_thread(work))
+        while not working.done():
+            await asyncio.wait([working], timeout=ALIVE_S)
+            if not working.done():
+                await self._connection.execute("SELECT")
+        return working.result()
 
     async def _write_kinds(self, day: int, kinds: Mapping[Kind, Measures]) -> None:
         """Only those that are others now, where that is known: of a busy day few are, from run to run."""
@@ -179,25 +212,27 @@ class _Running:
             await self._connection.executemany(_STORE_KIND, list(_kinds(day, changed)))
         self.memory.day, self.memory.kinds = day, kinds
 
-    async def _join(self, month: int, days: Mapping[int, Rolled]) -> None:
-        """The month anew, from its days in order; those before the first of `days` are joined only once."""
-        first, last, end = min(days), max(days), _next(month)
-        since, before = month, dict[Heading, Measures]()
-        if self.memory.month == month and self.memory.until <= first:
-            since, before = self.memory.until, dict(self.memory.joined)
-        parts: dict[int, Mapping[Heading, Measures]] = {d: rolled.headings for d, rolled in days.items()}
-        parts |= await self._stored(since, end, list(days))
-        before = _joined(before, [parts[day] for day in sorted(parts) if day < last])
-        self.memory.month, self.memory.until, self.memory.joined = month, last, before
-        await self._replace("month", month, _joined(before, [parts[d] for d in sorted(parts) if d >= last]))
+    async def _join(self, grain: str, changed: Parts) -> Parts:
+        """The months of some days anew, or the years of some months."""
+        wholes: dict[int, dict[int, Mapping[Heading, Measures]]] = {}
+        for first, headings in changed.items():
+            wholes.setdefault(_first(grain, first), {})[first] = headings
+        newest_first = sorted(wholes, reverse=True)  # in the last one the next run goes on
+        return {whole: await self._join_one(grain, whole, wholes[whole]) for whole in newest_first}
 
-    async def _stored(
-        self, first: int, end: int, without: Sequence[int]
-    ) -> dict[int, dict[Heading, Measures]]:
-        found: dict[int, dict[Heading, Measures]] = {}
-        for day, *row in await self._connection.fetch(self._sql["headlines"], first, end, without):
-            found.setdefault(day, {})[Heading._make(row[:6])] = _measures(row[6:])
-        return found
+    async def _join_one(self, grain: str, whole: int, changed: Parts) -> Mapping[Heading, Measures]:
+        """From its parts in their order; those before the last one that changed are joined only once."""
+        known = self.memory.wholes.get(grain)
+        if known is None or known.first != whole or known.until > min(changed):
+            found = await self._connection.fetch(
+                self._sql["headlines"], whole, _after(grain, whole), _PARTS[grain], list(changed)
+            )
+            known = Whole(whole, whole, {}, await self._computed(lambda: _stored(found)))
+        so_far = known
+        grown, headings = await self._computed(lambda: _grown(so_far, changed))
+        self.memory.wholes = {**self.memory.wholes, grain: grown}
+        await self._replace(grain, whole, headings)
+        return headings
 
     async def _replace(
         self,
@@ -208,11 +243,17 @@ class _Running:
     ) -> None:
         await self._connection.execute(self._sql["forget_headlines"], period, grain)
         rows = (
-            (grain, period, *heading, *_row(measures), _last(heading, last))
+            (grain, period, *heading, *_row(measures), *_last(heading, last))
             for heading, measures in headings.items()
         )
-        columns = ("grain", "period", *Heading._fields, *_MEASURES, "last_r")
-        await self._connection.copy_records_to_table("performance_headlines", records=rows, columns=columns)
+        await self._connection.copy_records_to_table("performance_headlines", records=rows, columns=_HEADED)
+
+
+def _stored(rows: Sequence[Any]) -> dict[int, Mapping[Heading, Measures]]:
+    found: dict[int, dict[Heading, Measures]] = {}
+    for first, *row in rows:
+        found.setdefault(first, {})[Heading._make(row[:6])] = _measures(row[6:])
+    return dict(found)
 
 
 def _columns(*columns: list[Any] | None) -> Columns:
@@ -225,37 +266,51 @@ def _kinds(day: int, kinds: Mapping[Kind, Measures]) -> Iterator[tuple[Any, ...]
     return ((day, *kind, *_row(measures)) for kind, measures in kinds.items())
 
 
-def _last(heading: Heading, last: Mapping[Heading, Sequence[int]] | None) -> list[Any] | None:
-    return [decimal(r) for r in last[heading]] if last is not None and heading in last else None
+def _last(heading: Heading, last: Mapping[Heading, Sequence[int]] | None) -> tuple[Any, ...]:
+    """Of the last trades R, how many were won, and what they earned."""
+    if last is None or heading not in last:
+        return None, None, None
+    found = last[heading]
+    return [decimal(r) for r in found], len([r for r in found if r > BREAKEVEN]), decimal(sum(found))
 
 
 def _row(m: Measures) -> tuple[Any, ...]:
     return (
         *m[:3], *map(decimal, m[3:6]), decimal(m.r_squares, 2 * PLACES), *map(decimal, m[7:10]),
-        m.held, m.held_trades, m.last_exit,
+        Decimal(m.held), m.last_exit,
     )  # fmt: skip
 
 
 def _measures(row: Sequence[Any]) -> Measures:
-    *counts, r_sum, r_won, r_lost, squares, high, low, fall, held, held_trades, last_exit = row
+    *counts, r_sum, r_won, r_lost, squares, high, low, fall, held, last_exit = row
     sums = (*map(units, (r_sum, r_won, r_lost)), units(squares, 2 * PLACES), *map(units, (high, low, fall)))
-    return Measures._make([*counts, *sums, tuple(held), tuple(held_trades), last_exit])
+    return Measures._make([*counts, *sums, int(held), last_exit])
 
 
-def _joined(
-    before: Mapping[Heading, Measures], days: Sequence[Mapping[Heading, Measures]]
-) -> dict[Heading, Measures]:
-    return join_days([before, *days]) if days else dict(before)
+def _grown(known: Whole, changed: Parts) -> tuple[Whole, Mapping[Heading, Measures]]:
+    """With parts that changed, none of them before `until`; and everything joined."""
+    last, parts = max(changed), {**known.rest, **changed}
+    before, rest = ([first for first in sorted(parts) if (first < last) is b] for b in (True, False))
+    joined = join_days([known.joined, *(parts[first] for first in before)])
+    grown = Whole(known.first, last, joined, {first: parts[first] for first in rest})
+    return grown, join_days([joined, *grown.rest.values()])
 
 
 def _turn(day: int) -> tuple[int, int]:
     """The newest month first: today must not wait for a long past. In it the days follow each other."""
-    return -_month(day), day
+    return -_first("month", day), day
 
 
-def _month(day: int) -> int:
-    return date.fromordinal(day + _EPOCH).replace(day=1).toordinal() - _EPOCH
+_PARTS = {"month": "day", "year": "month"}
+"""Of what each grain is joined."""
 
 
-def _next(month: int) -> int:
-    return _month(month + 31)
+def _first(grain: str, day: int) -> int:
+    """Of its month or year."""
+    found = date.fromordinal(day + _EPOCH).replace(day=1)
+    return (found.replace(month=1) if grain == "year" else found).toordinal() - _EPOCH
+
+
+def _after(grain: str, first: int) -> int:
+    """The first day after a month or year."""
+    return _first(grain, first + (366 if grain == "year" else 31))

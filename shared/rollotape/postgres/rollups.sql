@@ -37,6 +37,23 @@ SELECT count(*) FROM taken
 -- Every mark that is seen in this snapshot, by day; those that come later stay for the next run.
 SELECT day, array_agg(id) AS marks FROM unrolled_days GROUP BY day
 
+-- name: standings
+-- Every sector that has stocks, with its leaders and the two scores in the middle, which are one where they are of an
+-- odd number: the second share is a little more than half, by less than a stock.
+WITH present AS (
+    SELECT sector, count(*) FILTER (WHERE is_sector_leader) AS leader_count, max(etf) AS etf,
+           percentile_disc(ARRAY[0.5, 0.5000001]) WITHIN GROUP (ORDER BY rs_score) AS middle
+    FROM sector_mapping
+    GROUP BY sector
+),
+gone AS (
+    DELETE FROM sector_standings s WHERE NOT EXISTS (SELECT FROM present p WHERE p.sector IS NOT DISTINCT FROM s.sector)
+)
+INSERT INTO sector_standings AS s (sector, leader_count, etf, middle) SELECT * FROM present
+ON CONFLICT ON CONSTRAINT uq_sector_standings DO UPDATE
+SET leader_count = EXCLUDED.leader_count, etf = EXCLUDED.etf, middle = EXCLUDED.middle
+WHERE (s.leader_count, s.etf, s.middle) IS DISTINCT FROM (EXCLUDED.leader_count, EXCLUDED.etf, EXCLUDED.middle)
+
 -- name: trades
 -- The columns are those of the class Columns: arrays are read several times faster than rows. R that does not fit 64 bits
 -- as a whole number is null among the others, and by itself behind them. $1 a day of New York.
@@ -60,11 +77,11 @@ DELETE FROM performance_days WHERE day = $1
 DELETE FROM performance_headlines WHERE period = $1 AND grain = $2
 
 -- name: headlines
--- Days of a month that need not be added up again.
+-- Days of a month, or months of a year, that need not be joined again.
 SELECT period, heading, name, phase, timeframe, origin, test, trades, wins, losses, r_sum, r_won, r_lost, r_squares,
-       r_high, r_low, r_fall, held, held_trades, last_exit
+       r_high, r_low, r_fall, held, last_exit
 FROM performance_headlines
-WHERE period >= $1 AND period < $2 AND grain = 'day' AND period <> ALL ($3::date[])
+WHERE period >= $1 AND period < $2 AND grain = $3 AND period <> ALL ($4::date[])
 ORDER BY period
 
 -- name: unmark
@@ -76,7 +93,7 @@ UPDATE generations SET generation = generation + 1, changed_at = clock_timestamp
 WHERE dataset = 'analytics' RETURNING generation
 
 -- name: mark_everything
--- Days of which there are trades or rows, and months of which there are rows.
+-- Days of which there are trades or rows, and months and years of which there are rows.
 INSERT INTO unrolled_days (day)
 SELECT DISTINCT new_york_day(exit_date) FROM signals WHERE status = 'CLOSED'
 UNION SELECT DISTINCT day FROM performance_days

@@ -6,7 +6,8 @@ UNION SELECT DISTINCT period FROM performance_headlines
 ORDER BY 1
 
 -- name: due
-SELECT day FROM unrolled_days WHERE day IS NOT NULL
+-- Null where the standing of sectors is due.
+SELECT day FROM unrolled_days WHERE num_nonnulls(pattern_id, symbol) = 0
 UNION
 SELECT new_york_day(s.exit_date) FROM unrolled_days u JOIN signals s ON s.pattern_id = u.pattern_id
 WHERE s.status = 'CLOSED'
@@ -26,10 +27,16 @@ WHERE s.status = 'CLOSED' AND s.exit_date >= $1 AND s.exit_date < $2
 
 -- name: kinds
 SELECT day, pattern_type, phase, direction, sector, timeframe, origin, test_confirmed, trades, wins, losses,
-       r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, held_trades, last_exit
+       r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, last_exit
 FROM performance_days WHERE day = $1
 
 -- name: headlines
 SELECT grain, period, heading, name, phase, timeframe, origin, test, trades, wins, losses,
-       r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, held_trades, last_exit, last_r
+       r_sum, r_won, r_lost, r_squares, r_high, r_low, r_fall, held, last_exit, last_r, last_wins, last_sum
 FROM performance_headlines WHERE period = $1 AND grain = $2
+
+-- name: stocks
+SELECT sector, etf, rs_score, is_sector_leader FROM sector_mapping
+
+-- name: standings
+SELECT sector, leader_count, etf, middle FROM sector_standings

@@ -1,4 +1,4 @@
-"""Rollups added up once more: in decimals, one trade after the other, days and months from the trades."""
+"""Rollups added up once more: in decimals, one trade after the other, every period from its trades."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -25,6 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Key = tuple[Any, ...]
 Row = tuple[Any, ...]
 """The columns of a table behind its key."""
+Totals = dict[Key, "Sum"]
 
 
 @dataclass(slots=True)
@@ -64,10 +65,10 @@ class Sum:
         self.last = [*self.last, trade.r][-LAST:]
 
     def row(self) -> Row:
-        sessions = sorted(self.held)
+        held = Decimal(sum(trades * 10 ** (8 * sessions) for sessions, trades in self.held.items()))
         return (
             self.trades, self.wins, self.losses, self.total, self.won, self.lost, self.squares,
-            self.highest, self.lowest, self.fall, sessions, [self.held[n] for n in sessions], self.last_exit,
+            self.highest, self.lowest, self.fall, held, self.last_exit,
         )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ class Outcome:
     rows_checked: int = 0
     days_checked: int = 0
     days_pending: int = 0
-    """Days that are due in this very snapshot; they and their months were not compared."""
+    """Days that are due in this very snapshot; they and their months and years were not compared."""
     differences: list[Difference] = field(default_factory=list)
 
 
@@ -109,29 +110,62 @@ async def check(connection: Any, *, days: int | None = None, progress: Callable[
     """
     found, sql = Outcome(), queries("verify_analytics")
     due = {day for [day] in await connection.fetch(sql["due"])}
+    answers_due = None in due
     chosen = [day for [day] in await connection.fetch(sql["days"])]
     whole = days is None or len(chosen) <= days
     if not whole:
         chosen = sorted(Random().sample(chosen, days or 0))
+    if not answers_due:
+        await _compare_standings(connection, found)
     done = 0
-    for month, of_month in groupby(chosen, _month):
-        total: dict[Key, Sum] = {}
-        pending = False
-        for day in of_month:
-            trades = await _trades(connection, day, found)
-            pending = pending or day in due
-            if day in due:
-                found.days_pending += 1
-            else:
-                found.days_checked += 1
-                await _compare(connection, day, trades, found)
-            add(total, "month", month, trades)
-            done += 1
-            progress(done, len(chosen))
-        if whole and not pending:
-            stored = await _stored(connection, "headlines", 8, month, "month")
-            _note(found, "performance_headlines", stored, _rows(total))
+    for year, of_year in groupby(chosen, _year):
+        of_a_year, pending_in_year = Totals(), False
+        for month, of_month in groupby(of_year, _month):
+            of_a_month, pending = Totals(), False
+            for day in of_month:
+                trades = await _trades(connection, day, found)
+                pending = pending or day in due
+                if day in due:
+                    found.days_pending += 1
+                else:
+                    found.days_checked += 1
+                    await _compare(connection, day, trades, found)
+                add(of_a_month, "month", month, trades)
+                add(of_a_year, "year", year, trades)
+                done += 1
+                progress(done, len(chosen))
+            if whole and not pending:
+                await _compare_total(connection, "month", month, of_a_month, found)
+            pending_in_year = pending_in_year or pending
+        if whole and not pending_in_year:
+            await _compare_total(connection, "year", year, of_a_year, found)
     return found
+
+
+async def _compare_total(connection: Any, grain: str, first: int, total: Totals, found: Outcome) -> None:
+    stored = await _stored(connection, "headlines", 8, first, grain)
+    _note(found, "performance_headlines", stored, _rows(total))
+
+
+async def _compare_standings(connection: Any, found: Outcome) -> None:
+    """Sectors by their stocks, one after the other."""
+    members: dict[Key, list[Any]] = {}
+    for row in await connection.fetch(queries("verify_analytics")["stocks"]):
+        members.setdefault((row["sector"],), []).append(row)
+    expected = {
+        sector: (
+            len([row for row in rows if row["is_sector_leader"]]),
+            max((row["etf"] for row in rows if row["etf"] is not None), default=None),
+            _middle(sorted(row["rs_score"] for row in rows if row["rs_score"] is not None)),
+        )
+        for sector, rows in members.items()
+    }
+    _note(found, "sector_standings", await _stored(connection, "standings", 1), expected)
+
+
+def _middle(scores: Sequence[float]) -> list[float] | None:
+    """The two in the middle, which are one where they are of an odd number."""
+    return [scores[(len(scores) - 1) // 2], scores[len(scores) // 2]] if scores else None
 
 
 async def _compare(connection: Any, day: int, trades: Sequence[Trade], found: Outcome) -> None:
@@ -239,6 +273,10 @@ def _month(day: int) -> int:
     return (_date(day).replace(day=1) - _EPOCH.date()).days
 
 
+def _year(day: int) -> int:
+    return (_date(day).replace(month=1, day=1) - _EPOCH.date()).days
+
+
 def kinds_of(day: Days, trades: Iterable[Trade]) -> dict[Key, Row]:
     """Rows of performance_days, from the trades of a day by exit instant, then id."""
     found: dict[Key, Sum] = {}
@@ -248,7 +286,7 @@ def kinds_of(day: Days, trades: Iterable[Trade]) -> dict[Key, Row]:
 
 
 def headlines(grain: str, period: Days, trades: Iterable[Trade]) -> dict[Key, Row]:
-    """Rows of performance_headlines, from the trades of a day or month by exit instant, then id."""
+    """Rows of performance_headlines, from the trades of a period by exit instant, then id."""
     found: dict[Key, Sum] = {}
     add(found, grain, period, trades)
     return _rows(found)
@@ -262,11 +300,16 @@ def add(found: dict[Key, Sum], grain: str, period: Days, trades: Iterable[Trade]
 
 
 def _rows(found: Mapping[Key, Sum]) -> dict[Key, Row]:
-    return {key: (*total.row(), _last(key, total)) for key, total in found.items()}
+    return {key: (*total.row(), *_last(key, total)) for key, total in found.items()}
 
 
-def _last(key: Key, total: Sum) -> list[Decimal] | None:
-    return total.last if key[0] == "day" and key[-1] == "all" else None
+def _last(key: Key, total: Sum) -> Row:
+    if key[0] != "day" or key[2] != "type" or key[-1] != "all":
+        return None, None, None
+    earned = _ZERO
+    for r in total.last:
+        earned = _EXACT.add(earned, r)
+    return total.last, len([r for r in total.last if r > _BREAKEVEN]), earned
 
 
 def in_order(trades: Iterable[Trade]) -> list[Trade]:

@@ -13,7 +13,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
@@ -43,7 +43,7 @@ SMALL, MIDDLE, LARGE = 100_000, 1_000_000, 10_000_000
 ROUNDS = 3
 """In each everything is asked once, in another order; the first finds nothing in memory."""
 REMEMBERED = 20
-ROLLUPS = ("performance_days", "performance_headlines")
+ROLLUPS = ("performance_days", "performance_headlines", "sector_standings")
 MB = 1e6
 
 
@@ -81,12 +81,13 @@ async def run(stage: Stage) -> AsyncIterator[Figure]:
     for number, count in enumerate(counts):
         with stage.database() as url:
             built = await _build(stage, url, count)
-            measured[count] = await _measure(stage, url)
+            measured[count] = await _measure(stage, url, count)
             for figure in _figures(built, measured[count]):
                 yield figure
             if count == MIDDLE:
                 for figure in await dashboards.run(stage, number, url):
                     yield figure
+    _say_sizes(stage, measured)
     if SMALL in measured and LARGE in measured:
         yield _growth(measured[SMALL], measured[LARGE])
 
@@ -99,18 +100,32 @@ async def _build(stage: Stage, url: str, count: int) -> Built:
     settings = Settings(redis_url=stage.redis_url(0), database_url=url)
     async with await open_pool(settings, service="bench", raw_times=True) as pool:
         await _roll_up(stage, pool)
-        rolled = time.perf_counter()
-        await pool.execute("VACUUM ANALYZE")
-        await pool.execute("CHECKPOINT")
-        sizes = [await pool.fetchval("SELECT pg_total_relation_size($1::regclass)", t) for t in ROLLUPS]
-        rows = [await pool.fetchval(f"SELECT count(*) FROM {table}") for table in ROLLUPS]
-        trades = await pool.fetchval("SELECT pg_total_relation_size('signals')")
+    rolled = time.perf_counter()
+    with stage.show.task("tidying up", 1):
+        rows, sizes, trades = await _tidied(url)
     parts = loaded - began, trades / MB, rolled - loaded, sum(rows), sum(sizes) / MB
     stage.show.say(
         f"    trades {parts[1]:,.0f} MB with their indexes; rollups {parts[4]:,.0f} MB, {parts[3]:,} rows"
         f" ({rows[0]:,} of days, {rows[1]:,} under headings)"
     )
     return Built(count, *parts)
+
+
+async def _tidied(url: str) -> tuple[list[int], list[int], int]:
+    """Rows and bytes of rollups, and bytes of trades; nothing is left to be done while questions are asked.
+
+    A connection without time limits: a table takes as long as it takes.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+        rows = [await connection.fetchval(f"SELECT count(*) FROM {table}") for table in ROLLUPS]
+        size = "SELECT pg_total_relation_size($1::regclass)"
+        sizes = [await connection.fetchval(size, table) for table in ROLLUPS]
+        return rows, sizes, await connection.fetchval(size, "signals")
+    finally:
+        await connection.close()
 
 
 async def _roll_up(stage: Stage, pool: "asyncpg.Pool[Any]") -> None:
@@ -122,15 +137,15 @@ async def _roll_up(stage: Stage, pool: "asyncpg.Pool[Any]") -> None:
             done(due - run.left)
 
 
-async def _measure(stage: Stage, url: str) -> Times:
+async def _measure(stage: Stage, url: str, count: int) -> Times:
     times, questions = Times(), mix()
     settings = Settings(redis_url=stage.redis_url(0), database_url=url)
     async with await open_pool(settings, service="bench", size=2) as pool:
         async with pool.acquire() as connection:
             moment = await generations.moment(connection)
-            with stage.show.task("asking PostgreSQL", ROUNDS):
-                await _ask_sql(connection, moment, questions, times)
-        with stage.show.task("asking answers that are kept", 1):
+            with stage.show.task(f"asking PostgreSQL about {count:,} trades", ROUNDS) as done:
+                await _ask_sql(connection, moment, questions, times, done)
+        with stage.show.task(f"asking answers about {count:,} trades that are kept", 1):
             await _ask_memory(stage, pool, questions, times)
     for kind in questions:
         said = "; ".join(
@@ -147,11 +162,15 @@ async def _measure(stage: Stage, url: str) -> Times:
 
 
 async def _ask_sql(
-    connection: Any, moment: Moment, questions: dict[str, list[Question]], times: Times
+    connection: Any,
+    moment: Moment,
+    questions: dict[str, list[Question]],
+    times: Times,
+    done: Callable[[int], None],
 ) -> None:
     rng = random.Random(market.SEED)
     every = [(kind, question) for kind, asked in questions.items() for question in asked]
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
         rng.shuffle(every)
         for kind, question in every:
             heard: list[LoggedQuery] = []
@@ -162,6 +181,7 @@ async def _ask_sql(
                 await asyncio.sleep(0)  # what a query took is told by the loop after its answer
             times.whole.setdefault(kind, []).append(whole * 1_000)
             times.sql.setdefault(kind, []).append(sum(query.elapsed for query in heard) * 1_000)
+        done(turn + 1)
 
 
 async def _ask_memory(
@@ -213,6 +233,18 @@ def _figures(built: Built, times: Times) -> Iterator[Figure]:
     yield Figure(f"{prefix}answer_p50_ms", times.worst("whole", 50), "worst question, to the bytes")
     yield Figure(f"{prefix}answer_p95_ms", times.worst("whole", 95), "worst question, to the bytes")
     yield Figure(f"{prefix}memory_p95_ms", times.worst("memory", 95), "worst question from memory")
+
+
+def _say_sizes(stage: Stage, measured: dict[int, Times]) -> None:
+    """Of each question what it took in SQL, size by size, and how that grew."""
+    fewest, most = min(measured), max(measured)
+    for kind in measured[most].sql:
+        said = "; ".join(
+            f"of {count:,} {percentile(times.sql[kind], 50):.2f} and {percentile(times.sql[kind], 95):.2f}"
+            for count, times in sorted(measured.items())
+        )
+        ratio = median(measured[most].sql[kind]) / median(measured[fewest].sql[kind])
+        stage.show.say(f"  {kind} in SQL, p50 and p95 in ms: {said}; p50 grew by a factor of {ratio:.2f}")
 
 
 def _growth(small: Times, large: Times) -> Figure:

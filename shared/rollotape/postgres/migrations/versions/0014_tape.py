@@ -3,7 +3,7 @@
 from rollotape.postgres.migrations import run_file
 
 revision = "0014_tape"
-down_revision = "0012_users"
+down_revision = "0013_years"
 branch_labels = None
 depends_on = None
 
