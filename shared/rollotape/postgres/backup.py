@@ -36,7 +36,7 @@ NOT_KEPT = ("alembic_version", "leases", "replicas", "stream_floors")
 """What speaks of running processes, or of one Redis; the revision is in the manifest."""
 OWN = (
     "installation", "sectors", "sector_mapping", "rs_dates", "dirty_dates", "generations", "unrolled_days",
-    "changed_answers", "universes", "unscanned", "scan_clocks", "scan_turns",
+    "changed_answers", "universes", "unscanned", "scan_clocks", "scan_turns", "sector_standings",
 )  # fmt: skip
 """Tables that an installation has rows in before its first bar: listed stocks, their mapping, a counter."""
 SERVICES = ("detector", "rs-worker", "cache-builder", "api-gateway")
