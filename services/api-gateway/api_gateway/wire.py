@@ -18,6 +18,11 @@ PONG_WITHIN_S = 40.0
 LAST_WORDS_S = 30.0
 """A slow client gets this long to read what it is told last: an error, with the id to resume from."""
 _STOP_S = 2.0
+_DISCARDED_BYTES = 16 * 1_024 * 1_024
+"""So much is thrown away of what comes after the end, for `_STOP_S`: to close at once would reset the
+connection, and whoever still sends would never read why."""
+_LONGEST_REASON = 123
+"""Bytes that a close has room for (RFC 6455, 5.5)."""
 _KERNEL_BYTES = 256 * 1_024
 """What the kernel may hold for one client: asked for, because by itself it grows to megabytes."""
 
@@ -33,6 +38,8 @@ class Wire(WebSocketsSansIOProtocol):
     """Called when the buffer has become empty."""
     on_silence: Callable[[], None] | None = None
     """Called when a ping was not answered."""
+    _discarded: int | None = None
+    """Bytes thrown away since nothing more is heard; None before."""
     _is_full = False
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -48,10 +55,51 @@ class Wire(WebSocketsSansIOProtocol):
             extensions: Any = self.scope["extensions"]
             extensions[EXTENSION] = self
 
+    def data_received(self, data: bytes) -> None:
+        if self._discarded is None:
+            super().data_received(data)
+            return
+        self._discarded += len(data)
+        if self._discarded > _DISCARDED_BYTES:
+            self.transport.abort()
+
+    def send_receive_event_to_app(self) -> None:
+        """uvicorn's writes a trace into the log for every text that is none."""
+        data, self.frames = b"".join(self.frames), []
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type == "bytes":
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
+        else:
+            try:
+                self.queue.put_nowait({"type": "websocket.receive", "text": data.decode()})
+            except UnicodeDecodeError:
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def handle_parser_exception(self) -> None:
+        """What was sent was no WebSocket, or too much of it."""
+        said = self.conn.close_sent
+        assert said is not None
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": said.code, "reason": said.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent, self._discarded, self.read_paused = True, 0, False
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(_STOP_S, self.transport.abort)
+
     def handle_ping(self) -> None:
         """Who floods us with pings and does not read gets no pong, instead of filling the buffer."""
         pong = self.conn.data_to_send()
-        if self.writable.is_set():
+        if self.writable.is_set() and self._discarded is None:
             self.transport.write(b"".join(pong))
 
     def pause_writing(self) -> None:
@@ -91,6 +139,7 @@ class Wire(WebSocketsSansIOProtocol):
         """Say this and close; who has not read it within a while is cut off."""
         if not self.is_open:
             return
+        reason = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
         self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.send_close(code, reason)
