@@ -265,10 +265,9 @@ class Subscribe(Said):
     bars: Symbols = _absent()
     scans: Scans = _absent()
     filters: Filters | None = _absent(description="Null drops them.")
-    since: str = _absent(
-        min_length=1,
-        max_length=_LONGEST_WORD,
-        description="A place: everything after it comes again. One that nobody knows is answered by `gap`.",
+    since: Annotated[str, Field(min_length=1, max_length=_LONGEST_WORD)] | None = _absent(
+        description="A place: everything after it comes again. One that nobody knows is answered by `gap`."
+        " Null is none."
     )
 
 

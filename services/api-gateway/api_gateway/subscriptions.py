@@ -169,7 +169,7 @@ def _about_symbols(action: Any, said: Mapping[str, Any]) -> Command:
     symbols = {channel: (_ids if channel == SCANS else _symbols)(channel, s) for channel, s in named.items()}
     filters, kept = _filters(said["filters"]) if "filters" in said else (None, None)
     since = _word(said, "since") if said.get("since") is not None else None
-    if not symbols and filters is None and since is None:
+    if len(said) == 1:
         raise _wrong(("message", f"names none of {', '.join(CHANNELS)}"))
     return Command(action, symbols=symbols, filters=filters, kept=kept, since=since)
 
