@@ -12,8 +12,10 @@ import orjson
 import pytest
 
 from rollotape.client import AsyncClient, Client, Gap, Patience, Unreachable, Update, calls, errors
+from rollotape.client.asking import Asker, Hear, Open, Reply, Say, Tell, Wait, after
 from rollotape.client.attempts import Attempts
-from rollotape.client.following import Events
+from rollotape.client.following import Events, Subscription, Told
+from rollotape.events import VsaUpdate
 
 Answerer = Callable[[httpx.Request], httpx.Response]
 QUICK = Patience(tries=4, first_s=0.001, longest_s=0.002)
@@ -413,3 +415,236 @@ def test_a_stream_that_never_began_is_given_up() -> None:
 def test_what_is_no_stream_is_not_read_as_one() -> None:
     with pytest.raises(errors.ClientError, match="text/html"):
         next(iter(client(lambda _: httpx.Response(200, html="<p>")).stream()))
+
+
+# ---- what is asked once, however often it is tried
+
+
+def test_a_wish_keeps_its_key_over_tries_and_the_next_one_has_another() -> None:
+    keys: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers.get("idempotency-key"))
+        if len(keys) == 1:
+            raise httpx.ReadError("killed")
+        return problem(503) if len(keys) == 2 else httpx.Response(201, json=watchlist())
+
+    rollo = client(answer)
+    made = rollo.ask(calls.make_watchlist("Mine", "AAPL"))
+    rollo.ask(calls.make_watchlist("Mine", "AAPL"))
+    rollo.ask(calls.make_watchlist("Mine", "AAPL", key="given"))
+
+    assert made.symbols == ["AAPL"]
+    assert keys[0] is not None
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+    assert keys[4] == "given"
+
+
+def watchlist() -> dict[str, Any]:
+    return {
+        "id": str(UUID(int=1)), "name": "Mine", "version": 1, "created_at": "2024-01-01T00:00:00Z",
+        "changed_at": "2024-01-01T00:00:00Z", "symbols": ["AAPL"], "symbol_count": 1, "unknown_symbols": [],
+    }  # fmt: skip
+
+
+def test_what_was_deleted_by_a_try_without_an_answer_is_deleted() -> None:
+    lost: Iterator[httpx.Response | httpx.TransportError] = iter(
+        [httpx.ReadError("killed"), problem(429), problem(404), problem(429), problem(404)]
+    )
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.headers["if-match"]) == ("DELETE", '"3"')
+        said = next(lost)
+        if isinstance(said, httpx.TransportError):
+            raise said
+        return said
+
+    rollo = client(answer)
+    rollo.ask(calls.delete_watchlist(UUID(int=1), version=3))
+    with pytest.raises(errors.NotFound):
+        rollo.ask(calls.delete_scan(UUID(int=1), version=3))
+
+
+def test_of_health_an_outage_is_the_answer_and_the_findings_are_in_it() -> None:
+    asked = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        said = orjson.loads(problem(503).content) | {"components": [{"name": "postgresql"}]}
+        return httpx.Response(503, json=said, headers={"Retry-After": "2"})
+
+    with pytest.raises(errors.ServerAway) as raised:
+        client(answer).ask(calls.discovery_health())
+
+    assert asked == 1
+    assert raised.value.problem.said["components"] == [{"name": "postgresql"}]
+
+
+def test_pages_of_csv_are_one_table() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert (request.url.params["format"], request.url.params["limit"]) == ("csv", "2")
+        token = request.url.params.get("page_token")
+        link = {None: "a+b/c", "a+b/c": "t2", "t2": None}[token]
+        told = httpx.QueryParams({"limit": "2", "format": "csv", "page_token": link or ""})
+        headers = {} if link is None else {"Link": f'</api/v1/symbols?{told}>; rel="next"'}
+        return httpx.Response(200, text=f"symbol\r\nof {token}\r\n", headers=headers)
+
+    assert list(client(answer).csv(calls.symbols(limit=2))) == [
+        "symbol\r\nof None\r\n", "of a+b/c\r\n", "of t2\r\n",
+    ]  # fmt: skip
+
+
+def test_filters_go_into_a_body_as_lists_and_words() -> None:
+    call = calls.save_scan("Mine", symbols="AAPL", rsi_range=(0, 50), watchlist_id=UUID(int=1), phase=("C",))
+
+    assert orjson.loads(call.content or b"") == {
+        "name": "Mine",
+        "filters": {
+            "symbols": ["AAPL"], "rsi_range": [0, 50], "watchlist_id": str(UUID(int=1)), "phase": ["C"],
+        },
+    }  # fmt: skip
+
+
+# ---- the stream over WebSocket
+
+
+AT = f"{EPOCH}-%d-0"
+WELCOME = [[{"T": "welcome"}, {"T": "authenticated"}], [{"T": "subscription", "id": AT % 0}]]
+
+
+def item(n: int, letter: str = "p") -> dict[str, Any]:
+    said = {"type": "pattern.updated", "id": "p1", "fact_version": n}
+    return {"T": letter, "S": "AAPL", "id": AT % n, "data": said}
+
+
+def ended(code: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"T": "error", "code": code, "msg": "So it is.", **more}]
+
+
+class Talk:
+    """Takes the steps of a client that subscribes; what comes of them is written down."""
+
+    def __init__(self, *lives: Any, since: str | None = None, urls: Any = "http://a") -> None:
+        self.opened: list[str] = []
+        self.said: list[dict[str, Any]] = []
+        self.waited: list[float] = []
+        self.found: list[Told] = []
+        self._lives = iter(lives)
+        self._messages: Iterator[Any] = iter(())
+        asker = Asker(urls, "k1", QUICK)
+        self.following = Subscription({"patterns": "*"}, {"symbols": "AAPL"}, since, QUICK)
+        self._steps = asker.subscribe(self.following)
+
+    def go_on(self) -> list[Told]:
+        """Until there is no life left."""
+        step = after(self._steps, None)
+        while step is not None:
+            outcome: Any = None
+            match step:
+                case Open():
+                    assert step.headers["Authorization"] == "Bearer k1"
+                    self.opened.append(step.url)
+                    life = next(self._lives, None)
+                    if life is None:
+                        return self.found
+                    outcome = life if isinstance(life, Reply | Unreachable) else Reply(101, "", {})
+                    self._messages = iter(life if isinstance(life, list) else ())
+                case Hear():
+                    message = next(self._messages, None)
+                    outcome = Unreachable("killed") if message is None else orjson.dumps(message)
+                case Say():
+                    self.said.append(orjson.loads(step.text))
+                case Wait():
+                    self.waited.append(step.seconds)
+                case Tell():
+                    self.found.append(step.found)
+            step = after(self._steps, outcome)
+        return self.found
+
+
+def test_a_subscription_goes_on_where_it_was_at_the_next_gateway() -> None:
+    talk = Talk(
+        [*WELCOME, [item(1), item(2)]],
+        Unreachable("away"),
+        [
+            *WELCOME[:1],
+            [{"T": "subscription", "id": AT % 2}],
+            [item(2), item(3)],
+            [{"T": "here", "id": AT % 9}],
+        ],
+        urls=["http://a", "https://b/"],
+    )
+
+    assert versions([one for one in talk.go_on() if isinstance(one, Update | Gap)]) == [1, 2, 3]
+    assert talk.opened == [
+        "ws://a/api/v1/stream", "wss://b/api/v1/stream", "ws://a/api/v1/stream", "wss://b/api/v1/stream",
+    ]  # fmt: skip
+    wanted = {"action": "subscribe", "patterns": ["*"], "filters": {"symbols": ["AAPL"]}}
+    assert talk.said == [wanted, wanted | {"since": AT % 2}]
+    assert (talk.following.last_id, talk.following.repeats) == (AT % 9, 1)
+
+
+def test_a_slow_client_goes_on_where_it_is_told_to() -> None:
+    talk = Talk([*WELCOME, [item(1)], ended(407, id=AT % 5)], [*WELCOME[:1]])
+    talk.go_on()
+
+    assert [said.get("since") for said in talk.said] == [None, AT % 5]
+
+
+def test_before_the_first_acknowledgement_patience_has_an_end() -> None:
+    full = [[{"T": "welcome"}], ended(406)]
+    with pytest.raises(errors.CutOff, match="So it is"):
+        Talk(*[full] * QUICK.tries).go_on()
+    with pytest.raises(Unreachable):
+        Talk(*[Unreachable("away")] * QUICK.tries).go_on()
+
+
+def test_after_it_outages_are_waited_out_for_as_long_as_it_takes() -> None:
+    away = Reply(503, "Away", {"retry-after": "3"})
+    talk = Talk(WELCOME, *[away] * 20, *[[ended(503)]] * 20)
+    talk.go_on()
+
+    assert len(talk.waited) == 41
+    assert all(3 <= waited < 4 for waited in talk.waited[1:21])
+
+
+@pytest.mark.parametrize(
+    ("life", "kind"),
+    [
+        ([*WELCOME, ended(402)], errors.Unauthorized),
+        ([*WELCOME, ended(500)], errors.Refusal),
+        ([*WELCOME[:1], ended(400, errors=[{"field": "vsa", "reason": "must be a list"}])], errors.Invalid),
+        (Reply(403, "Forbidden", {}, problem(403).content), errors.Forbidden),
+    ],
+)
+def test_what_would_come_again_is_raised_with_its_reason(life: Any, kind: type[errors.Refusal]) -> None:
+    with pytest.raises(errors.Refusal) as raised:
+        Talk(life).go_on()
+
+    assert type(raised.value) is kind
+    if kind is errors.Invalid:
+        assert raised.value.problem.errors == (errors.FieldProblem("body", "vsa", "must be a list"),)
+
+
+def test_a_gap_is_told_and_another_installation_counts_anew() -> None:
+    gap = {"T": "gap", "id": f"{'f' * 32}-1-0"}
+    other = item(3) | {"id": f"{'f' * 32}-2-0"}
+    talk = Talk([*WELCOME, [item(9)], [gap, other]], since=AT % 0)
+
+    assert versions([one for one in talk.go_on() if isinstance(one, Update | Gap)]) == [9, None, 3]
+    assert talk.found[1] == Gap(gap["id"])
+
+
+def test_a_fact_is_read_as_its_contract() -> None:
+    event = {
+        "symbol": "AAPL", "timeframe": "1d", "rule_set": "seed-1", "kind": "no_demand",
+        "direction": "bearish", "event_ts": "2024-01-02T00:00:00Z", "confirmed_ts": "2024-01-02T00:00:00Z",
+        "knowable_at": "2024-01-02T21:00:00Z", "added_later": 1,
+    }  # fmt: skip
+    said = {"version": 1, "type": "vsa.detected", "id": "e1", "fact_version": 1, "event": event}
+    [update] = Talk([*WELCOME, [item(1) | {"T": "v", "data": said}]]).go_on()
+
+    assert isinstance(update, Update)
+    assert isinstance(update.fact, VsaUpdate)
+    assert update.fact.event.knowable_at == datetime(2024, 1, 2, 21, tzinfo=UTC)
