@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -206,6 +206,7 @@ def mean(total: Decimal, count: int) -> Decimal | None:
     return rounded(_FIFTY.divide(total, Decimal(count))) if count else None
 
 
+@lru_cache(maxsize=4_096)
 def percent(part: int, whole: int) -> Decimal | None:
     return mean(Decimal(100 * part), whole)
 
