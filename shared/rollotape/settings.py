@@ -22,7 +22,7 @@ PREFIX = "ROLLO_"
 FROM_FILE = "_FILE"
 OF_OTHERS = {"ROLLO_DATA", "ROLLO_API_KEY", "ROLLO_SHARED_DATA"} | {
     f"ROLLO_{name}" for name in ("BUILD_NETWORK", "FILES", "IMAGE", "PUBLISH", "SECRETS", "STREAMS_MEMORY")
-}
+} | {f"ROLLO_{name}_{what}" for name in ("PROMETHEUS", "GRAFANA") for what in ("IMAGE", "PUBLISH")}
 """Read by commands and tests, and by docker-compose.yml: no settings of services."""
 OF_TESTS = "ROLLO_TEST_"
 

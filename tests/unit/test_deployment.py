@@ -22,6 +22,8 @@ SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 
 OURS = {"detector", "rs-worker", "cache-builder", "api-gateway"}
 STORES = {"redis-streams", "redis-cache", "postgres"}
+WATCHERS = {"prometheus", "grafana"}
+"""Of the profile `observability`."""
 ONCE = {"migrate", "rollo"}
 """They end by themselves."""
 
@@ -34,7 +36,7 @@ KNOWN_TO_1_29 = {
 
 
 def test_the_services_are_those_of_the_design() -> None:
-    assert set(SERVICES) == OURS | STORES | ONCE
+    assert set(SERVICES) == OURS | STORES | WATCHERS | ONCE
     assert set(PROJECT["scripts"]) == OURS | {"rollo"}
 
 
@@ -45,7 +47,7 @@ def test_nothing_has_more_rights_than_it_needs(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not service.keys() & {"privileged", "cap_add", "network_mode", "pid", "devices"}
-    if name in STORES:
+    if name in STORES | WATCHERS:
         assert service["user"] not in {"root", "0"}, "these images start as root unless told otherwise"
 
 
@@ -74,7 +76,11 @@ def test_compose_itself_accepts_the_file(program: tuple[str, ...]) -> None:
 def test_what_is_scaled_has_no_name_and_no_port_of_its_own() -> None:
     assert not [name for name, service in SERVICES.items() if "container_name" in service]
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"api-gateway": ["${ROLLO_PUBLISH:-127.0.0.1:8080}:8080"]}
+    assert published == {
+        "api-gateway": ["${ROLLO_PUBLISH:-127.0.0.1:8080}:8080"],
+        "prometheus": ["${ROLLO_PROMETHEUS_PUBLISH:-127.0.0.1:9090}:9090"],
+        "grafana": ["${ROLLO_GRAFANA_PUBLISH:-127.0.0.1:3000}:3000"],
+    }
 
 
 def test_no_secret_is_built_in() -> None:
@@ -116,7 +122,20 @@ def test_a_service_starts_on_a_schema_and_on_streams_that_are_ready(name: str) -
     assert service["depends_on"]["postgres"] == {"condition": "service_healthy"}
 
 
-@pytest.mark.parametrize("name", sorted(OURS | STORES))
+def test_who_watches_is_asked_for_and_is_of_one_version() -> None:
+    for name in WATCHERS:
+        service = SERVICES[name]
+        assert service["profiles"] == ["observability"]
+        assert re.fullmatch(r"\$\{ROLLO_[A-Z]+_IMAGE:-[a-z/]+:v?\d+\.\d+\.\d+\}", service["image"])
+        for volume in service["volumes"]:
+            source, mode = volume.split(":")[0], volume.rpartition(":")[2]
+            assert not source.startswith(".") or ((ROOT / source).is_dir() and mode == "ro")
+    grafana = SERVICES["grafana"]["environment"]
+    assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true", "no password is built in"
+
+
+@pytest.mark.parametrize("name", sorted(OURS | STORES | WATCHERS))
 def test_what_runs_for_long_is_watched_and_started_again(name: str) -> None:
     service = SERVICES[name]
     assert service["healthcheck"]["test"]
