@@ -1,6 +1,7 @@
 """Rollups on a real database: whatever happens to trades, the rows are those of the trades that are left."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from rollotape.postgres import backup, migrate
+from rollotape.domain.rollups import Columns, Rolled, roll_columns
+from rollotape.postgres import backup, migrate, rollups
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.rollups import Rollups
 from rollotape.settings import Settings
@@ -414,6 +416,37 @@ async def test_a_day_that_goes_on_changes_only_what_is_of_another_kind_or_number
     await desk.say(trades.reopened(next(iter(desk.trades.values()))))
     await desk.roll()
     await desk.check()
+
+
+async def test_a_run_is_bounded_by_trades_and_rolls_one_day_at_least(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "MOST_TRADES", 0)
+    await desk.say(*(trades.trade(Random(i)) for i in range(40)))
+    [[days]] = await desk.connection.fetch("SELECT count(DISTINCT day) FROM unrolled_days")
+    assert await desk.roll() == days > 5
+    await desk.check()
+
+
+async def test_a_transaction_that_computes_for_long_is_not_taken_for_a_forgotten_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(columns: Columns) -> Rolled:
+        time.sleep(2.5)  # what it computes is so much
+        return roll_columns(columns)
+
+    monkeypatch.setattr(rollups, "roll_columns", slowly)
+    monkeypatch.setattr(rollups, "ALIVE_S", 0.05)
+    async with open_desk(settings.model_copy(update={"idle_transaction_ms": 1_000})) as desk:
+        await desk.say(one())
+        assert await desk.roll() == 1
+        monkeypatch.setattr(rollups, "ALIVE_S", 60.0)
+        await desk.say(one(exit_price=103))
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await desk.rollups.run()
+        monkeypatch.undo()
+        await desk.roll()
+        await desk.check()
 
 
 async def test_everything_is_added_up_anew_though_the_roller_remembers_it(desk: Desk) -> None:
