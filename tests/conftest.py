@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import redis
 import redis.asyncio
 
 from rollotape.embedded import Urls
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from support import databases, folders
-from support.servers import open_servers, take_from_environment
+from support.servers import flush, open_servers, take_from_environment
 
 REPOSITORY = Path(__file__).parents[1]
 GIVEN: dict[str, str] = {}
@@ -72,21 +72,21 @@ def empty_database_url(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def redis_url(servers: Urls) -> str:
     """The session's Redis for streams (noeviction), flushed before the test."""
-    _flush(servers.redis_url)
+    flush(servers.redis_url)
     return servers.redis_url
 
 
 @pytest.fixture
 def cache_url(servers: Urls) -> str:
     """The session's Redis for answers (allkeys-lru), flushed before the test."""
-    _flush(servers.cache_url)
+    flush(servers.cache_url)
     return servers.cache_url
 
 
 @pytest.fixture
 async def redis_client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
     """An asyncio client of `redis_url`; answers are bytes."""
-    async with redis.asyncio.Redis.from_url(redis_url) as client:
+    async with open_client(redis_url) as client:
         yield client
 
 
@@ -113,7 +113,3 @@ def shared_data() -> Path:
         pytest.skip(f"no market data in {folder}: set ROLLO_SHARED_DATA")
     return folder
 
-
-def _flush(url: str) -> None:
-    with redis.Redis.from_url(url) as client:
-        client.flushall()

@@ -15,6 +15,7 @@ from rollotape import calendars
 from rollotape.events import FIELD
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.tape import Tape
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox
@@ -56,7 +57,7 @@ class Bench:
 @asynccontextmanager
 async def open_bench(settings: Settings) -> AsyncIterator[Bench]:
     pool = await open_pool(settings, service="test", raw_times=True)
-    client = redis.asyncio.Redis.from_url(settings.redis_url)
+    client = open_client(settings.redis_url)
     try:
         tape, memory, outbox = Tape(pool), Memory(settings.window_bars), Outbox(pool, Producer(client))
         handler = ApplyBars(tape, memory, outbox, calendars.sessions)

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis.asyncio
-
 from detector.handlers import ApplyBars
 from detector.memory import Memory
 from detector.patterns import ApplyPatterns
@@ -22,6 +20,7 @@ from rollotape.postgres.signals import Signals
 from rollotape.postgres.strength import Strength
 from rollotape.postgres.tape import Tape
 from rollotape.postgres.wyckoff import Wyckoff
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry, Handler
 from rollotape.streams.outbox import Outbox
@@ -64,7 +63,7 @@ class _Silent(Producer):
 
 
 def _silent(pool: Any, settings: Settings) -> Outbox:
-    return Outbox(pool, _Silent(redis.asyncio.Redis.from_url(settings.redis_url)))
+    return Outbox(pool, _Silent(open_client(settings.redis_url)))
 
 
 async def outcome(

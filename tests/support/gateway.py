@@ -14,13 +14,13 @@ import asyncpg
 import jsonschema_rs
 import orjson
 import uvicorn
-from redis.asyncio import Redis
 
 from api_gateway import main
 from api_gateway.app import create_app
 from rollotape.cache.patterns import PatternModel
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.pool import open_pool
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from support.waiting import eventually_sync
 
@@ -153,7 +153,7 @@ async def insert_patterns(database_url: str, setups: Sequence[Setup]) -> None:
 async def build_model(settings: Settings) -> None:
     """Have the read model say what is stored, as `rollo cache rebuild` does."""
     pool = await open_pool(settings, service="test", raw_times=True)
-    async with pool, Redis.from_url(settings.redis_url) as redis:
+    async with pool, open_client(settings.redis_url) as redis:
         model = PatternModel(ActivePatterns(pool), redis)
         await model.rebuild()
         await model.expire()

@@ -6,10 +6,10 @@ from typing import Any
 
 import asyncpg
 import orjson
-from redis.asyncio import Redis
 
 from rollotape.cache.reader import PatternReader, Snapshot
 from rollotape.domain.scan import Filters
+from rollotape.redis.clients import open_client
 
 _AT_DETECTION = """(
     SELECT r.{column} FROM rs_scores r
@@ -58,7 +58,7 @@ async def shown(redis_url: str) -> list[Item]:
     Raises:
         Unavailable: it is told that there is no answer.
     """
-    async with Redis.from_url(redis_url) as client:
+    async with open_client(redis_url) as client:
         return items(await PatternReader(client).snapshot())
 
 

@@ -6,12 +6,12 @@ from datetime import date
 from typing import Any
 
 import orjson
-import redis.asyncio
 
 from rollotape.domain.sectors import Listing
 from rollotape.postgres import export, sectors
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.strength import Strength
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.outbox import Outbox
 from rollotape.streams.producer import Producer
@@ -155,7 +155,7 @@ async def open_scoring(settings: Settings) -> AsyncIterator[Scoring]:
 async def another(scoring: Scoring) -> AsyncIterator[Score]:
     """A replica with connections of its own."""
     pool = await open_pool(scoring.settings, service="test", raw_times=True)
-    client = redis.asyncio.Redis.from_url(scoring.settings.redis_url)
+    client = open_client(scoring.settings.redis_url)
     try:
         yield Score(Strength(pool), Outbox(pool, Producer(client)))
     finally:

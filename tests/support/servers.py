@@ -1,15 +1,22 @@
-"""Test servers, in this order: named by the environment, Docker when asked for, embedded."""
+"""Test servers, in this order: named by the environment, Docker when asked for, embedded.
+
+ROLLO_TEST_REDIS=cluster or sentinel makes an embedded Redis one of several servers.
+"""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
+from redis.cluster import ClusterNode, RedisCluster
+from redis.sentinel import Sentinel
 
 from rollotape.embedded import Servers, Urls
+from rollotape.redis.addresses import Kind, address
 from support.folders import open_folder
+from support.redises import open_redises
 
 if TYPE_CHECKING:
     from testcontainers.community.redis import RedisContainer
@@ -34,9 +41,32 @@ def open_servers(given: Mapping[str, str]) -> Iterator[Urls]:
     elif os.environ.get("ROLLO_TEST_DOCKER") == "1":
         with _containers() as urls:
             yield urls
+    elif kind := os.environ.get("ROLLO_TEST_REDIS"):
+        with open_redises(kind) as redises, open_folder() as folder:
+            environ = {"ROLLO_REDIS_URL": redises.url}
+            with Servers(folder, durable=False, environ=environ) as servers:
+                yield servers.urls
     else:
         with open_folder() as folder, Servers(folder, durable=False, environ={}) as servers:
             yield servers.urls
+
+
+def flush(url: str) -> None:
+    """Empty a Redis, whatever it consists of."""
+    found = address(url)
+    if found.kind is Kind.CLUSTER:
+        node: Any = ClusterNode
+        nodes = [node(host, port) for host, port in found.nodes]
+        with RedisCluster(startup_nodes=nodes, **found.options) as cluster:
+            cluster.flushall(target_nodes=RedisCluster.PRIMARIES)
+        return
+    if found.kind is Kind.SENTINEL:
+        sentinel: Any = Sentinel
+        client = sentinel(found.nodes).master_for(found.service, **found.options)
+    else:
+        client = Redis.from_url(url)
+    with client:
+        client.flushall()
 
 
 def _must_be_empty(url: str) -> None:

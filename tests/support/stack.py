@@ -19,6 +19,7 @@ from rollotape.errors import Unavailable
 from rollotape.events import FIELD
 from rollotape.postgres import sectors
 from rollotape.postgres.pool import OUTAGES, open_pool
+from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.position import order
 from rollotape.streams.producer import Producer
@@ -161,7 +162,7 @@ class Stack:
 
     async def send(self, messages: Sequence[Message], *, poison: frozenset[bytes] = frozenset()) -> None:
         """Send all of it, however often it takes."""
-        async with Redis.from_url(self.redis_url) as client:
+        async with open_client(self.redis_url) as client:
             ids = await Producer(client).send_many(messages)
         for (stream, payload), entry_id in zip(messages, ids, strict=True):
             self.ledger.last[stream] = entry_id
@@ -171,7 +172,7 @@ class Stack:
 
     async def plant(self, stream: str, payload: bytes | None) -> str:
         """Send one entry that must become a dead letter, without our field if None; its id."""
-        async with Redis.from_url(self.redis_url) as client:
+        async with open_client(self.redis_url) as client:
             answer: Any = await client.xadd(stream, {OTHER: b""} if payload is None else {FIELD: payload})
         entry_id: str = answer.decode()
         self.ledger.poison[stream, entry_id] = payload or b""
@@ -191,7 +192,7 @@ class Stack:
 
     async def _in_streams(self, streams: Sequence[str]) -> tuple[int, int]:
         """Asked of Redis. A stream whose group is missing has been read by nobody."""
-        async with Redis.from_url(self.redis_url) as client:
+        async with open_client(self.redis_url) as client:
             pipeline = client.pipeline(transaction=False)
             for name in streams:
                 pipeline.xlen(name)
@@ -376,7 +377,7 @@ class Stack:
 
     async def _unaccounted(self) -> list[str]:
         """Entries that were sent and that the group has not acknowledged, or never saw."""
-        async with Redis.from_url(self.redis_url) as client:
+        async with open_client(self.redis_url) as client:
             sent = list(self.ledger.last.items())
             abouts = [await client.xinfo_stream(name) for name, _ in sent]
             groups = [await client.xinfo_groups(name) for name, _ in sent]
@@ -412,7 +413,7 @@ class Stack:
     async def clear(self) -> None:
         """Everything sent and stored is forgotten, under the workers' feet, which have to find their way."""
         await self.listener.stop()
-        async with Redis.from_url(self.redis_url) as client:
+        async with open_client(self.redis_url) as client:
             await client.flushall()
         await self._fetch(f"TRUNCATE {', '.join(TABLES)}")
         self.ledger = Ledger()
@@ -469,7 +470,7 @@ class Listener:
     async def hear_all(self) -> None:
         """Hear what is left to hear, and stop."""
         await self.stop()
-        async with Redis.from_url(self._url()) as client:
+        async with open_client(self._url()) as client:
             while await self._hear(client, block_ms=None):
                 pass
 
@@ -514,7 +515,7 @@ class Listener:
     async def _follow(self) -> None:
         while True:
             try:
-                async with Redis.from_url(self._url()) as client:
+                async with open_client(self._url()) as client:
                     while True:
                         await self._hear(client, block_ms=200)
             except (OSError, redis.exceptions.RedisError):

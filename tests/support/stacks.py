@@ -55,14 +55,16 @@ class Stack:
 
 
 @contextmanager
-def running_stack(data: Path, *arguments: str, command: str = "up") -> Iterator[Stack]:
+def running_stack(
+    data: Path, *arguments: str, command: str = "up", **variables: str
+) -> Iterator[Stack]:
     """A stack that is ready; killed on leaving unless it has ended by then."""
     data.mkdir(exist_ok=True)
     output = data / "output.txt"
     arguments = ("--data", str(data), *arguments)
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [ROLLO, command, *arguments], stdout=file, stderr=subprocess.STDOUT, env=environment()
+            [ROLLO, command, *arguments], stdout=file, stderr=subprocess.STDOUT, env=environment(**variables)
         )
     started = Stack(process, data, output)
     try:
