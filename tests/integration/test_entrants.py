@@ -17,6 +17,7 @@ from rollotape.events import ScanUpdate
 from rollotape.postgres import outbox
 from rollotape.postgres.entrants import Entrants
 from rollotape.postgres.pool import open_pool
+from rollotape.postgres.sql import queries
 from rollotape.settings import Settings
 from rollotape.verify import verify
 from support.newcomers import MONDAY, OWNERS, Market, now
@@ -317,3 +318,19 @@ async def test_a_turn_is_bounded_and_the_rest_waits(desk: Desk, monkeypatch: pyt
     assert len(await desk.look()) >= 4
     await desk.check()
     assert MONDAY.weekday() == 0
+
+
+async def test_rows_are_found_by_their_indexes(desk: Desk) -> None:
+    owner = "INSERT INTO saved_scans (id, owner, name, filters) SELECT gen_random_uuid(), 'o' || n, 'n', '{}'"
+    await desk.connection.execute(f"{owner} FROM generate_series(1, 2000) n")
+    await desk.connection.execute(
+        "INSERT INTO entrants SELECT id, 'T' || n FROM saved_scans, generate_series(1, 40) n"
+    )
+    await desk.connection.execute("ANALYZE entrants")
+    for query, argument, index in (
+        ("of_symbols", ["T7"], "idx_entrants_symbol"),
+        ("of_scans", [UUID(int=7)], "entrants_pkey"),
+    ):
+        rows = await desk.connection.fetch(f"EXPLAIN {queries('entrants')[query]}", argument)
+        plan = "\n".join(row[0] for row in rows)
+        assert index in plan and "Seq Scan" not in plan, plan

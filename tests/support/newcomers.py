@@ -77,7 +77,7 @@ class Market:
         name = self.random.choices(*zip(*_STEPS, strict=True))[0]
         async with self.connection.transaction():
             await getattr(self, f"_{name}")()
-        return name
+        return str(name)
 
     async def detect(self, symbol: str, **said: Any) -> UUID:
         """A pattern of an outside system, or one of our own, as it is told."""
