@@ -13,7 +13,7 @@ COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.1
 # Most of a test is waiting, and each worker has servers of its own; those of the environment can only be shared.
 WORKERS ?= $(if $(ROLLO_REDIS_URL)$(ROLLO_DATABASE_URL),0,3)
 
-.PHONY: help demo test check chaos bench docs picture lock
+.PHONY: help demo test check chaos fuzz bench docs picture lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: $(INSTALLED) ## Lint, types and architecture
 
 chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again (ARGS="--chaos-seed 7")
 	$(BIN)/python -m pytest tests/chaos --chaos-runs 30 $(ARGS)
+
+fuzz: $(INSTALLED) ## 50,000 requests and 50,000 messages made up from the contracts (ARGS="messages --seed 7")
+	@PYTHONPATH=tests $(BIN)/python -P -m fuzz $(ARGS)
 
 bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -P -m bench $(ARGS)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 
 import orjson
 from prometheus_client import REGISTRY
@@ -121,12 +120,3 @@ def answered() -> dict[str, int]:
                 kind = sample.labels["status"]
                 found[kind] = found.get(kind, 0) + int(sample.value)
     return found
-
-
-def settled(until_s: float = 1.0) -> dict[str, int]:
-    """The same, when no request is being answered any more."""
-    deadline, last = monotonic() + until_s, answered()
-    while monotonic() < deadline:
-        sleep(0.1)  # between two looks at a count that should have come to rest
-        last = answered()
-    return last
