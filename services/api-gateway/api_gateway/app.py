@@ -1,13 +1,14 @@
 """The application: its paths, each also under /api/v1, its layers and its description."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.types import Scope
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Scope
 
 from api_gateway import examples, gate, openapi, problems
 from api_gateway.auth import Doorman
@@ -52,6 +53,18 @@ _PREFIXES = {"/api": "market data", "/api/v1": "the same under /api/v1"}
 class Gateway(FastAPI):
     """FastAPI for routing and description; bodies are ready bytes."""
 
+    layers: Callable[[ASGIApp], ASGIApp]
+    """What is around the routes."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Ours are the outermost, so that what is ready leaves without a step through the framework's.
+
+        Its layer for bugs is left out: `Envelope` answers them.
+        """
+        inner = super().build_middleware_stack()
+        assert isinstance(inner, ServerErrorMiddleware)
+        return self.layers(inner.app)
+
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = examples.illustrated(
@@ -75,12 +88,7 @@ def create_app(settings: Settings) -> Gateway:
     app.state.servers = Backends(settings)
     app.state.sockets = socket.Sockets(app.state.servers, settings)
     app.state.keys = settings.auth == "on"
-    app.add_middleware(BeforeRouting, servers=app.state.servers, givers=_givers())
-    servers = app.state.servers
-    app.add_middleware(Doorman, access=servers.access, audit_log=servers.audit)
-    hosts = gate.hosts(settings.hosts, auth=settings.auth)
-    app.add_middleware(Gate, hosts=hosts, origins=gate.names(settings.origins))
-    app.add_middleware(Envelope, timings=app.state.servers.timings)
+    app.layers = lambda routes: _layers(routes, app.state.servers, settings)
     problems.handle_all(app)
     operations.add_to(app, "", documented=True)
     operations.add_to(app, "/api/v1", documented=False)
@@ -104,6 +112,12 @@ def create_app(settings: Settings) -> Gateway:
         watchlists.add_to(app, prefix, tag)
         scans.add_to(app, prefix, tag)
     return app
+
+
+def _layers(routes: ASGIApp, servers: Backends, settings: Settings) -> ASGIApp:
+    hosts = gate.hosts(settings.hosts, auth=settings.auth)
+    door = Doorman(BeforeRouting(routes, servers, _givers()), servers.access, servers.audit)
+    return Envelope(Gate(door, hosts, gate.names(settings.origins)), servers.timings)
 
 
 def create_ops_app(gateway: Gateway) -> FastAPI:

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -275,8 +276,13 @@ def presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
 def stranger(scope: Scope) -> str:
     """Under what name somebody without a good key is counted: the address, of IPv6 its /64."""
     client = scope.get("client")
+    return _named(client[0] if client else "")
+
+
+@lru_cache(4_096)
+def _named(host: str) -> str:
     try:
-        address = ipaddress.ip_address(client[0] if client else "")
+        address = ipaddress.ip_address(host)
     except ValueError:
         return "from:elsewhere"
     if address.version == 6:

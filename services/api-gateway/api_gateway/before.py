@@ -106,8 +106,7 @@ class Scans:
         if wording.question.universe is not None:
             wording = wording.within(await servers.universes.members(wording.question.universe))
         snapshot, now = await servers.snapshot(), scan.now_us()
-        key = scan.key_of(self._moments.name(snapshot, now), wording)
-        etag = f'W/"{key.hex()}"'
+        key, etag = wording.named(self._moments.name(snapshot, now))
         headers = [*_SAME, (b"etag", etag.encode())]
         if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):
             servers.reader.count(hit=True)

@@ -4,8 +4,8 @@ import re
 import time
 from collections.abc import Iterable
 from functools import cache
+from os import urandom
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from fastapi import Request
@@ -99,8 +99,8 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id":
             given = value.decode("latin-1")
-            return given if _SANE_ID.fullmatch(given) else uuid4().hex
-    return uuid4().hex
+            return given if _SANE_ID.fullmatch(given) else urandom(16).hex()
+    return urandom(16).hex()
 
 
 def _record(exchange: _Exchange, timings: Timings | None) -> None:

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -50,10 +50,17 @@ class Question:
     """Of the symbols of this one alone: `Wording.within` puts them in."""
 
 
+class Named(NamedTuple):
+    """An answer that is told apart from every other."""
+
+    key: bytes
+    etag: str
+
+
 class Wording:
     """A question as it was asked, with what can be known of its answer whatever the patterns are."""
 
-    __slots__ = ("_within", "bound", "question", "said")
+    __slots__ = ("_named", "_within", "bound", "question", "said")
 
     def __init__(self, question: Question, bound: Any, version: str = "") -> None:
         self.question = question
@@ -61,6 +68,14 @@ class Wording:
         """What page tokens are bound to."""
         self.said = orjson.dumps(question) if not version else version.encode()
         self._within: tuple[str, Wording] | None = None
+        self._named: tuple[bytes, Named] | None = None
+
+    def named(self, moment: bytes) -> "Named":
+        """The answer to it at a moment."""
+        if self._named is None or self._named[0] is not moment:
+            key = key_of(moment, self)
+            self._named = moment, Named(key, f'W/"{key.hex()}"')
+        return self._named[1]
 
     def within(self, universe: Universe) -> "Wording":
         """The same of the members that the universe has now; page tokens outlive a change of them."""
