@@ -22,6 +22,8 @@ from rollotape.supervisor import Supervisor
 
 READY_S = 60.0
 GIVE_UP_S = 60.0
+OWNER = "bench"
+"""Of the key, and of what is kept for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ async def _key(database_url: str) -> str:
     made = keys.make()
     connection = await asyncpg.connect(database_url)
     try:
-        await stored.store(connection, made, "bench", "read", None)
+        await stored.store(connection, made, "bench", "read", None, OWNER)
     finally:
         await connection.close()
     return made.text

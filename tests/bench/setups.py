@@ -1,7 +1,7 @@
 """Made-up patterns as rows of PostgreSQL, and questions that traders ask about them; always the same ones."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -13,6 +13,7 @@ import orjson
 
 from bench import market
 from rollotape.domain.sectors import SECTORS
+from rollotape.postgres import owned, universes
 
 STOCKS = 500
 TYPES = (
@@ -55,6 +56,26 @@ async def store(database_url: str, count: int) -> None:
         await connection.execute("ANALYZE")
     finally:
         await connection.close()
+
+
+UNIVERSE = "benched"
+MOST_WATCHED = 200
+
+
+async def keep(database_url: str, owner: str) -> UUID:
+    """A watchlist of this owner, and a universe of four symbols in five; the id of the watchlist."""
+    watched = UUID(int=market.SEED, version=4)
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
+        await universes.store(pool, UNIVERSE, [_symbol(n) for n in range(STOCKS) if n % 5])
+        async with pool.acquire() as connection, owned.changing(connection, owner):
+            symbols = [_symbol(n) for n in range(MOST_WATCHED)]
+            await owned.WATCHLISTS.add(connection, owner, watched, "benched", symbols)
+    return watched
+
+
+def within(targets: Iterable[str], name: str, value: object) -> list[str]:
+    """The same questions of a watchlist or a universe alone."""
+    return [f"{target}&{name}={value}" for target in targets]
 
 
 def _symbol(n: int) -> str:

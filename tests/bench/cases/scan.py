@@ -7,10 +7,11 @@ because a machine that others use is not the same a minute later.
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 from bench import setups
 from bench.figures import Figure
-from bench.gateways import Asked, Load, Server, ask, gateway, plain
+from bench.gateways import OWNER, Asked, Load, Server, ask, gateway, plain
 from bench.stage import Stage
 
 TITLE = "Scan: 250 connections, 1,000 questions a second, cached and not; and beside a plain application"
@@ -47,15 +48,20 @@ async def run(stage: Stage) -> AsyncIterator[Figure]:
         with stage.database() as url:
             with stage.show.task(f"storing {patterns:,} patterns", 1):
                 await setups.store(url, patterns)
+                watchlist = await setups.keep(url, OWNER)
             async with gateway(stage, number, url, patterns) as server:
                 with plain(stage, server.get(setups.SCAN)) as ceiling:
-                    await _rounds(stage, found, server, ceiling, large=patterns == LARGE)
+                    large = watchlist if patterns == LARGE else None
+                    await _rounds(stage, found, server, ceiling, large)
         prefix = "scan." if patterns == LARGE else "scan.of_5000_"
         for figure in _figures(found, prefix, f"{patterns:,} patterns"):
             yield figure
 
 
-async def _rounds(stage: Stage, found: Found, server: Server, ceiling: Server, *, large: bool) -> None:
+async def _rounds(
+    stage: Stage, found: Found, server: Server, ceiling: Server, watchlist: UUID | None
+) -> None:
+    """All kinds where there is a watchlist, else the first two."""
     often = setups.often(20_000)
     await _one(stage, found, "warm", server, replace(STEADY, seconds=2.0), often)
 
@@ -81,17 +87,24 @@ async def _rounds(stage: Stage, found: Found, server: Server, ceiling: Server, *
     async def miss_flat_out() -> None:
         await _one(stage, found, "miss_flat_out", server, FLAT_OUT, found.new_questions(FLAT_OUT))
 
+    async def of_watchlist() -> None:
+        targets = setups.within(often, "watchlist_id", watchlist)
+        await _one(stage, found, "watchlist", server, STEADY, targets)
+
+    async def of_universe() -> None:
+        targets = setups.within(often, "universe", setups.UNIVERSE)
+        await _one(stage, found, "universe", server, STEADY, targets)
+
     turns: list[Callable[[], Awaitable[None]]] = [cached, miss]
-    if large:
+    if watchlist:
         turns += [flat_out, plain_flat_out, cached_packed, miss_packed, miss_flat_out]
+        turns += [of_watchlist, of_universe]
     for n in range(ROUNDS):
         for turn in reversed(turns) if n % 2 else turns:
             await turn()
 
 
-async def _one(
-    stage: Stage, found: Found, kind: str, server: Server, load: Load, targets: list[str]
-) -> None:
+async def _one(stage: Stage, found: Found, kind: str, server: Server, load: Load, targets: list[str]) -> None:
     """Measure, and make sure that what was measured is what its name says."""
     with stage.show.task(kind, 1):
         asked = await ask(server, load, targets, 0 if "miss" in kind else setups.POPULAR)
@@ -108,13 +121,19 @@ async def _one(
     )
 
 
-_CACHED = {"cached": (0.999, 1.0), "flat_out": (0.999, 1.0), "miss": (0.0, 0.0), "miss_flat_out": (0.0, 0.0)}
+_ALL, _NONE = (0.999, 1.0), (0.0, 0.0)
+_CACHED = {
+    **dict.fromkeys(("cached", "flat_out", "watchlist", "universe"), _ALL),
+    **dict.fromkeys(("miss", "miss_flat_out"), _NONE),
+}
 """Share of the answers that must say that they were cached; what is compressed is not looked into."""
 _NAMES = {
     "cached": "asked before",
     "miss": "never asked before",
     "cached_packed": "asked before, compressed as for a browser",
     "miss_packed": "never asked before, compressed as for a browser",
+    "watchlist": "asked before, of a watchlist",
+    "universe": "asked before, of a universe",
 }
 
 
