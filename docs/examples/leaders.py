@@ -6,18 +6,19 @@ A key is read from ROLLO_API_KEY. With --last-id the next run goes on where this
 """
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
-from rollotape.client import Client, Gap, calls
-from rollotape.client.answers import ScanItem
+from rollotape.answers import ScanItem
+from rollotape.client import Client, Gap, Update, calls
 from rollotape.events import Pattern
 
 
 def main() -> None:
     arguments = _arguments()
     with Client(arguments.url) as rollo:
-        strongest = {one.symbol for one in rollo.each(calls.strength(sort_by="rs_score", limit=1_000))
-                     if (one.rs_score or 0) >= arguments.rs}  # fmt: skip
+        ranked = rollo.each(calls.strength(sort_by="rs_score", limit=1_000))
+        strongest = {one.symbol for one in islice(ranked, 1_000) if (one.rs_score or 0) >= arguments.rs}
         show(rollo, strongest)
         follow(rollo, strongest, arguments.last_id, arguments.most)
 
@@ -33,14 +34,14 @@ def follow(rollo: Client, symbols: set[str], last_id: Path | None, most: int | N
     """What comes, up to so many facts."""
     since = last_id.read_text().strip() if last_id and last_id.exists() else None
     seen = 0
-    with rollo.stream(since) as updates:
-        for update in updates:
-            if isinstance(update, Gap):
+    with rollo.subscribe(patterns=sorted(symbols), since=since) as stream:
+        for found in stream:
+            if isinstance(found, Gap):
                 show(rollo, symbols)  # whatever was missed is in there
-            elif update.type.startswith("pattern.") and update.pattern.symbol in symbols:
-                say(update.type.removeprefix("pattern."), update.pattern)
+            elif isinstance(found, Update):
+                say(found.type.removeprefix("pattern."), found.pattern)
             if last_id:
-                last_id.write_text(update.id)
+                last_id.write_text(found.id)
             seen += 1
             if seen == most:
                 return

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from api_gateway import subscriptions
 from api_gateway.app import describe
-from rollotape.client import asking, calls
+from rollotape.client import asking, calls, following
 from rollotape.client.questions import BASE, Call, Listing, Sending
 from support.questions_of_clients import ALL
 
@@ -104,6 +105,11 @@ def parameters(function: Any) -> set[str]:
         else:
             found.add(name)
     return found
+
+
+def test_a_subscription_has_every_channel_and_every_filter() -> None:
+    assert following.Channels.__annotations__.keys() == set(subscriptions.CHANNELS)
+    assert following.StreamFilters.__annotations__.keys() == set(subscriptions.FILTERS) - OTHER_NAMES
 
 
 @pytest.mark.parametrize("name", ["make_watchlist", "replace_watchlist", "save_scan", "replace_scan"])

@@ -112,7 +112,7 @@ async def test_everything_is_there_as_csv_in_one_table(rollo: AsyncClient) -> No
     bars = "".join([text async for text in rollo.csv(calls.bars("AAPL", limit=60))]).splitlines()
     scan = "".join([text async for text in rollo.csv(calls.scan(limit=50))]).splitlines()
 
-    assert (len(bars), bars[0].split(",")[:3]) == (251, ["symbol", "timeframe", "t"])
+    assert (len(bars), bars[0].split(",")[:3]) == (251, ["symbol", "t", "o"])
     assert len(set(scan)) == 231
 
 

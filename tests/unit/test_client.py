@@ -14,8 +14,8 @@ import pytest
 from rollotape.client import AsyncClient, Client, Gap, Patience, Unreachable, Update, calls, errors
 from rollotape.client.asking import Asker, Hear, Open, Reply, Say, Tell, Wait, after
 from rollotape.client.attempts import Attempts
-from rollotape.client.following import Events, Subscription, Told
-from rollotape.events import VsaUpdate
+from rollotape.client.following import Channels, Events, Subscription, Told
+from rollotape.events import ScanUpdate, VsaUpdate
 
 Answerer = Callable[[httpx.Request], httpx.Response]
 QUICK = Patience(tries=4, first_s=0.001, longest_s=0.002)
@@ -510,6 +510,7 @@ def test_filters_go_into_a_body_as_lists_and_words() -> None:
 
 
 AT = f"{EPOCH}-%d-0"
+PATTERNS: Channels = {"patterns": "*"}
 WELCOME = [[{"T": "welcome"}, {"T": "authenticated"}], [{"T": "subscription", "id": AT % 0}]]
 
 
@@ -525,7 +526,9 @@ def ended(code: int, **more: Any) -> list[dict[str, Any]]:
 class Talk:
     """Takes the steps of a client that subscribes; what comes of them is written down."""
 
-    def __init__(self, *lives: Any, since: str | None = None, urls: Any = "http://a") -> None:
+    def __init__(
+        self, *lives: Any, since: str | None = None, urls: Any = "http://a", channels: Channels = PATTERNS
+    ) -> None:
         self.opened: list[str] = []
         self.said: list[dict[str, Any]] = []
         self.waited: list[float] = []
@@ -533,7 +536,7 @@ class Talk:
         self._lives = iter(lives)
         self._messages: Iterator[Any] = iter(())
         asker = Asker(urls, "k1", QUICK)
-        self.following = Subscription({"patterns": "*"}, {"symbols": "AAPL"}, since, QUICK)
+        self.following = Subscription(channels, {"symbols": "AAPL"}, since, QUICK)
         self._steps = asker.subscribe(self.following)
 
     def go_on(self) -> list[Told]:
@@ -648,3 +651,19 @@ def test_a_fact_is_read_as_its_contract() -> None:
     assert isinstance(update, Update)
     assert isinstance(update.fact, VsaUpdate)
     assert update.fact.event.knowable_at == datetime(2024, 1, 2, 21, tzinfo=UTC)
+
+
+def test_who_comes_into_a_saved_scan_is_told_like_any_fact() -> None:
+    symbol = {"symbol": "AAPL", "timeframe": "1d", "pattern_type": "SPRING", "confidence": 0.9}
+    said = {
+        "version": 1, "type": "scan.new_entrants", "id": "s1", "fact_version": 4, "owner": "me",
+        "scan": {"id": str(UUID(int=1)), "name": "Mine"},
+        "entrants": [symbol | {"pattern_id": str(UUID(int=2))}],
+    }  # fmt: skip
+    talk = Talk([*WELCOME, [{"T": "s", "id": AT % 1, "data": said}] * 2], channels={"scans": UUID(int=1)})
+    [update] = talk.go_on()
+
+    assert talk.said[0]["scans"] == [str(UUID(int=1))]
+    assert isinstance(update, Update)
+    assert isinstance(update.fact, ScanUpdate)
+    assert update.fact.entrants[0].symbol == "AAPL"

@@ -2,9 +2,10 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
+from uuid import UUID
 
 import orjson
 
@@ -14,28 +15,31 @@ from rollotape.client.attempts import Attempts, Patience, is_worth_another, paus
 from rollotape.client.calls import Filters, Id, When
 from rollotape.client.errors import ClientError
 from rollotape.client.questions import Text, filters
-from rollotape.events import Pattern, PatternUpdate, VsaUpdate, WyckoffUpdate
+from rollotape.events import Pattern, PatternUpdate, ScanUpdate, VsaUpdate, WyckoffUpdate
 
 MEDIA_TYPE = "text/event-stream"
 SILENCE_S = 30.0
 """A gateway says something every ten seconds; one that is silent for so long is gone."""
 MOST_REMEMBERED = 200_000
 """Facts whose versions are known, the latest ones."""
-_CONTRACTS: dict[str, type[PatternUpdate | VsaUpdate | WyckoffUpdate]] = {
+Fact = PatternUpdate | VsaUpdate | WyckoffUpdate | ScanUpdate
+_CONTRACTS: dict[str, type[Fact]] = {
     "pattern": PatternUpdate,
     "vsa": VsaUpdate,
     "wyckoff": WyckoffUpdate,
+    "scan": ScanUpdate,
 }
 
 
 class Channels(TypedDict, total=False):
-    """Symbols of each channel, or "*" for all of them; 1,000 of all channels together."""
+    """Symbols of each channel, of `scans` ids of saved ones, or "*" for all; 1,000 of all together."""
 
     patterns: Text
     vsa: Text
     wyckoff: Text
     rs: Text
     bars: Text
+    scans: Id | Iterable[Id]
 
 
 class StreamFilters(Filters, total=False):
@@ -57,7 +61,7 @@ class Update:
     """The fact as it came."""
 
     @property
-    def fact(self) -> PatternUpdate | VsaUpdate | WyckoffUpdate:
+    def fact(self) -> Fact:
         """The fact as its contract.
 
         Raises:
@@ -255,4 +259,4 @@ class Subscription(Following):
 
 
 def _listed(names: Any) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+    return [str(names)] if isinstance(names, str | UUID) else [str(name) for name in names]
