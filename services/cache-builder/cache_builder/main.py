@@ -1,5 +1,8 @@
 """Starts a cache-builder."""
 
+import asyncio
+from time import monotonic
+
 from cache_builder.counting import count
 from cache_builder.entering import Enter
 from cache_builder.handlers import SERVICE, ApplyUpdates
@@ -12,17 +15,20 @@ from rollotape.cache.patterns import PatternModel
 from rollotape.postgres.active import ActivePatterns
 from rollotape.postgres.entrants import Entrants
 from rollotape.postgres.rollups import Rollups
-from rollotape.streams.outbox import Outbox
 from rollotape.redis.clients import open_client
 from rollotape.sampling import Sampling
+from rollotape.streams.outbox import Outbox
 from rollotape.survey import Survey
 
 TEND_EVERY_S = 0.25
 """So long a reader waits at most until somebody hears that the model is broken."""
 EXPIRE_EVERY_S = 1.0
 RECONCILE_EVERY_S = 60.0
-ROLL_EVERY_S = 0.5
-"""No generation of answers lives shorter: whoever asks again and again gets most of them from memory."""
+ROLL_PAUSE_S, ROLL_LEAST_PAUSE_S = 0.5, 0.05
+"""Between two runs. Whoever asks again and again gets most answers from memory while none changes."""
+ROLLED_WITHIN_S = 1.2
+"""A change that has just missed a run waits for its end, for the pause, and for the next run: after long runs
+the pause is shorter, so that answers are not older than two seconds."""
 COUNT_EVERY_S = 0.5
 """The same of other answers than those about trades."""
 ENTER_EVERY_S = 0.5
@@ -40,6 +46,10 @@ WARMING_CONNECTIONS = 2
 """One asks for the generation while the other one computes."""
 
 
+def _pause_s(took_s: float) -> float:
+    return min(ROLL_PAUSE_S, max(ROLL_LEAST_PAUSE_S, ROLLED_WITHIN_S - 2 * took_s))
+
+
 async def start(worker: service.Service) -> None:
     model = PatternModel(ActivePatterns(worker.pool), worker.redis)
     worker.deliver("updates", ApplyUpdates(model, worker.pool))
@@ -49,9 +59,11 @@ async def start(worker: service.Service) -> None:
     roll, warming = Roll(Rollups(worker.pool)), await _warming(worker)
 
     async def roll_up() -> None:
+        began = monotonic()
         await roll.turn()
         if warming is not None:
             warming.wake()  # its answers are to be there before a gateway has heard of the generation
+        await asyncio.sleep(_pause_s(monotonic() - began) - ROLL_LEAST_PAUSE_S)
 
     async def count_up() -> None:
         await count(worker.pool)
@@ -66,7 +78,7 @@ async def start(worker: service.Service) -> None:
     async def enter() -> None:
         await looking.turn()
 
-    worker.every(ROLL_EVERY_S, roll_up)
+    worker.every(ROLL_LEAST_PAUSE_S, roll_up)
     worker.every(ENTER_EVERY_S, enter)
     worker.every(SWEEP_EVERY_S, sweep)
     worker.every(COUNT_EVERY_S, count_up)
