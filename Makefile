@@ -11,6 +11,7 @@ COMPILE = build/lock/bin/uv pip compile --quiet --universal --python-version 3.1
 
 .DEFAULT_GOAL = help
 # Most of a test is waiting, and each worker has servers of its own; those of the environment can only be shared.
+# Files are taken in their order, the slow ones first: sorted by the number of their tests, they would come last.
 WORKERS ?= $(if $(ROLLO_REDIS_URL)$(ROLLO_DATABASE_URL),0,3)
 
 .PHONY: help demo test check chaos fuzz bench docs picture lock
@@ -22,7 +23,7 @@ demo: $(INSTALLED) ## Servers, services and a simulated market on this machine; 
 	@$(BIN)/rollo demo $(ARGS)
 
 test: $(INSTALLED) ## Everything a change needs, on real servers, with the coverage gate
-	$(BIN)/python -m pytest -m "not bench" -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
+	$(BIN)/python -m pytest -m "not bench" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
 
 check: $(INSTALLED) ## Lint, types and architecture
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.chaos
 SEEDS = (201, 202, 203, 204, 205, 206, 207, 208)
 """As many chances as it takes: where a race goes is not ours to say, and one broken run is enough."""
 DRAIN_S = 60.0
+WHOLE = pytest.mark.usefixtures("whole")
 KILL_BEFORE_COMMIT = Fault(("kill",), Point.COMMITTING, 1)
 KILL_BEFORE_SAYING = Fault(("kill all",), Point.SAYING, 1)
 PAUSE_WITH_STALE_VIEW = Fault(("pause",), Point.GATHERED, 1)
@@ -47,6 +48,8 @@ CAUGHT = {
     ),
 }
 assert CAUGHT.keys() == mutants.BUGS.keys()
+ALWAYS = ("ack_before_commit", "no_version_check", "ack_before_model")
+"""The bugs that every test run looks for: before the commit, of a stale view, and in what is derived."""
 IN_THE_MIDDLE = tuple(
     dict.fromkeys(fault for case in CAUGHT.values() if not case.at_the_end for fault in case.faults)
 )
@@ -66,7 +69,7 @@ def plan(seed: int, case: Case) -> Plan:
     )
 
 
-@pytest.mark.parametrize("bug", CAUGHT)
+@pytest.mark.parametrize("bug", [bug if bug in ALWAYS else pytest.param(bug, marks=WHOLE) for bug in CAUGHT])
 async def test_a_planted_bug_is_noticed(place: Place, bug: str, tally: Hits) -> None:
     case = CAUGHT[bug]
     start = forks("eager_sweep", "small_blocks", "everyone_owns", bug)
@@ -81,8 +84,10 @@ async def test_a_planted_bug_is_noticed(place: Place, bug: str, tally: Hits) -> 
 
 @pytest.mark.parametrize(
     "case",
-    [Case(IN_THE_MIDDLE, ()), *(case for case in CAUGHT.values() if case.at_the_end)],
-    ids=["in-the-middle", *(bug for bug, case in CAUGHT.items() if case.at_the_end)],
+    [
+        pytest.param(Case(IN_THE_MIDDLE, ()), id="in-the-middle"),
+        *(pytest.param(case, id=bug, marks=WHOLE) for bug, case in CAUGHT.items() if case.at_the_end),
+    ],
 )
 async def test_without_a_bug_the_same_runs_come_through(place: Place, case: Case, tally: Hits) -> None:
     start = forks("eager_sweep", "small_blocks", "everyone_owns")
