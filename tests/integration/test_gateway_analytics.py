@@ -207,7 +207,7 @@ async def test_performance_is_what_a_reference_says(client: httpx.AsyncClient, t
 
 
 async def test_sectors_are_what_a_reference_says(
-    client: httpx.AsyncClient, trades: list[Traded], database_url: str
+    client: httpx.AsyncClient, settings: Settings, trades: list[Traded], database_url: str
 ) -> None:
     execute(
         database_url,
@@ -215,6 +215,8 @@ async def test_sectors_are_what_a_reference_says(
         " ('AAA', 'Energy', 'XLE', 1.25, true), ('EEE', 'Energy', 'XLE', -3.5, false),"
         " ('CCC', NULL, NULL, 2, false)",
     )
+    await roll_up(settings)
+    await _next(client)
     stocks = [dict(row) for row in fetch(database_url, "SELECT * FROM sector_mapping")]
     for query, (days, filters) in TYPED.items():
         expected = reference.sector_breakdown(trades, stocks, _window(days), filters)
