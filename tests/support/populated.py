@@ -9,7 +9,7 @@ import asyncpg
 from rollotape import keys
 from rollotape.keys import Scope
 from rollotape.settings import Settings
-from support.closed_trades import Trade, insert_trades
+from support.closed_trades import Trade, insert_trades, roll_up
 from support.databases import execute
 from support.gateway import (
     Event,
@@ -63,7 +63,11 @@ async def populate(settings: Settings) -> None:
     await insert_days(url, "MSFT", 30)
     await insert_days(url, "BTC/USD", 3)
     await insert_events(url, "AAPL", [Event(21 + n) for n in range(EVENTS)])
-    scores = [Score(symbol, n, n / 7) for n in range(SCORES) for symbol in ("AAPL", "MSFT")]
+    scores = [
+        Score(symbol, n, n / 7, rank)
+        for n in range(SCORES)
+        for rank, symbol in enumerate(("AAPL", "MSFT"), 1)
+    ]
     await insert_scores(url, scores)
     setups = [
         Setup(
@@ -86,6 +90,7 @@ async def populate(settings: Settings) -> None:
     for owner in OWNERS:
         _give(url, owner)
     await build_model(settings)
+    await roll_up(settings)
 
 
 async def _read_range(url: str) -> None:
