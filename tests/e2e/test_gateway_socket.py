@@ -1,19 +1,16 @@
-"""The stream over WebSocket through kills, replicas, clients that do not read, and messages without sense."""
+"""The stream over WebSocket and clients that do not read, that flood it, or that make no sense.
+
+Kills and replicas are in `test_gateway_stream`.
+"""
 
 import asyncio
 import random
-from contextlib import ExitStack
-from typing import Any
 
-import orjson
 import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 
 from api_gateway import hub, main
-from rollotape.embedded.server import free_port
 from rollotape.settings import Settings
 from support.following import happened
 from support.gateway import serve
@@ -21,93 +18,12 @@ from support.sockets import (
     connected,
     event_fact,
     pattern_fact,
-    process_of_gateway,
     talking,
     tell,
     versions,
 )
 
 WITHIN_S = 90.0
-
-FACTS = 2_000
-KILLS = 3
-"""`make chaos` has more of both."""
-
-
-class Follower:
-    """Comes back with the last id, to whichever gateway is next, and drops what it has."""
-
-    def __init__(self, ports: list[int]) -> None:
-        self._ports = ports
-        self.turn = 0
-        self.last_id: str | None = None
-        self.seen: list[int] = []
-        self.gaps = 0
-
-    async def follow(self, until: int) -> None:
-        """Until that fact was seen."""
-        while not self.seen or self.seen[-1] < until:
-            port = self._ports[self.turn % len(self._ports)]
-            try:
-                await self._listen(f"ws://127.0.0.1:{port}/api/stream", until)
-            except (ConnectionClosed, OSError, EOFError):
-                self.turn += 1
-                await asyncio.sleep(0.1)  # as a client does that does not want to be a burden
-
-    async def _listen(self, target: str, until: int) -> None:
-        async with connect(target, compression=None, proxy=None) as connection:
-            resumed = {"since": self.last_id} if self.last_id else {}
-            said = {"action": "subscribe", "patterns": ["*"], "vsa": ["*"]} | resumed
-            await connection.send(orjson.dumps(said).decode())
-            async for text in connection:
-                for item in orjson.loads(text):
-                    self._hear(item)
-                if self.seen and self.seen[-1] >= until:
-                    return
-
-    def _hear(self, item: dict[str, Any]) -> None:
-        self.last_id = item.get("id", self.last_id)
-        self.gaps += item["T"] == "gap"
-        version = item["data"]["fact_version"] if "data" in item else -1
-        if version >= 0 and (not self.seen or version > self.seen[-1]):
-            self.seen.append(version)
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-async def test_a_client_sees_each_fact_once_though_its_gateway_is_killed_again_and_again(
-    settings: Settings, redis_client: Redis, replicas: int
-) -> None:
-    ports = [free_port() for _ in range(replicas)]
-    follower = Follower(ports)
-    with ExitStack() as stack:
-        gateways = [stack.enter_context(process_of_gateway(settings, port)) for port in ports]
-        following = asyncio.create_task(follower.follow(until=FACTS - 1))
-        await happened(lambda: follower.last_id is not None, "an acknowledgement")
-        told = 0
-        for turn in range(1, KILLS + 2):
-            many = FACTS * turn // (KILLS + 1)
-            told = await _told(redis_client, told, many - 100)
-            await happened(lambda: len(follower.seen) > 20 + many - FACTS // (KILLS + 1), "more facts")  # noqa: B023
-            if turn <= KILLS:
-                at = follower.turn % replicas
-                gateways[at].kill()
-                told = await _told(redis_client, told, many)  # while nobody listens, or another one does
-                gateways[at] = stack.enter_context(process_of_gateway(settings, ports[at]))
-        await _told(redis_client, told, FACTS)
-        await asyncio.wait_for(following, WITHIN_S)
-
-    assert follower.seen == list(range(FACTS))
-    assert follower.gaps == 0
-    assert follower.turn >= KILLS
-
-
-async def _told(redis: Redis, told: int, until: int) -> int:
-    """Facts up to that number were told, some of them twice, at the pace of a busy market."""
-    for n in range(told, until, 25):
-        some = [m for m in range(n, min(n + 25, until)) for _ in range(1 + (m % 10 == 0))]
-        await tell(redis, [pattern_fact(m) if m % 3 else event_fact("vsa.detected", m) for m in some])
-        await asyncio.sleep(0.02)
-    return max(told, until)
 
 
 async def test_a_client_that_does_not_read_is_cut_off_and_told_where_to_resume(

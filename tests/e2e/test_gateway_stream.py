@@ -14,8 +14,8 @@ from support.databases import execute, fetch
 from support.following import Follower, Over, follow_through_kills, happened, say
 from support.gateway import serve
 
-FACTS = 3_000
-KILLS = 4
+FACTS = 2_000
+KILLS = 3
 """`make chaos` has more of both."""
 
 

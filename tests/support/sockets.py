@@ -1,11 +1,8 @@
 """Clients of the stream over WebSocket, and facts for them to hear."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -14,7 +11,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from rollotape.events import FIELD
-from rollotape.settings import Settings
 
 WITHIN_S = 30.0
 CONTROL = frozenset({"welcome", "authenticated", "subscription", "error", "here"})
@@ -111,21 +107,3 @@ async def tell(redis: Redis, facts: Sequence[dict[str, Any]]) -> list[str]:
 
 def versions(items: Sequence[dict[str, Any]]) -> list[int]:
     return [item["data"]["fact_version"] for item in items]
-
-
-@contextmanager
-def process_of_gateway(settings: Settings, port: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """A gateway to be killed; it does not listen yet."""
-    environment = os.environ | {
-        "ROLLO_REDIS_URL": settings.redis_url,
-        "ROLLO_DATABASE_URL": settings.database_url,
-        "ROLLO_AUTH": "off",
-        "ROLLO_HTTP_PORT": str(port),
-        "ROLLO_LOG_LEVEL": "ERROR",
-    }
-    process = subprocess.Popen([sys.executable, "-P", "-m", "api_gateway"], env=environment)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
