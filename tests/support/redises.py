@@ -1,7 +1,7 @@
 """Redis of several servers on this machine, whose servers can be killed and whose slots can be moved."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -79,8 +79,8 @@ class Server:
 class Redises(ABC):
     """A Redis of several servers. Entering starts it and waits until it may be used."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, options: Mapping[str, str] | None = None) -> None:
+        self._folder, self._options = folder, options or {}
         self._children = Children(folder / "children.json")
         self.servers: list[Server] = []
 
@@ -131,12 +131,30 @@ class Redises(ABC):
         return next(server for server in self.servers if server.port == int(str(port)))
 
 
+class LoneServer(Redises):
+    """One server, as most have it."""
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{PASSWORD}@127.0.0.1:{self.servers[0].port}/0"
+
+    def _start(self) -> None:
+        options = {**_LASTING, "requirepass": PASSWORD, **self._options}
+        self.servers.append(Server(self._children, self._folder, options))
+        self.servers[-1].start()
+
+    def primary(self, key: str) -> Server | None:
+        return self.servers[0]
+
+    def primaries(self) -> Sequence[Server]:
+        return self.servers
+
+    def _settled(self) -> bool:
+        return True
+
+
 class ClusterOfServers(Redises):
     """Three primaries and a replica of each."""
-
-    def __init__(self, folder: Path, **options: str) -> None:
-        super().__init__(folder)
-        self._options = options
 
     @property
     def url(self) -> str:
@@ -209,8 +227,8 @@ class ClusterOfServers(Redises):
 class WatchedServers(Redises):
     """A primary, two replicas, and three Sentinels."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, options: Mapping[str, str] | None = None) -> None:
+        super().__init__(folder, options)
         self.sentinels: list[Server] = []
 
     @property
@@ -223,7 +241,8 @@ class WatchedServers(Redises):
             options = {"requirepass": PASSWORD, "masterauth": PASSWORD, "repl-diskless-sync-delay": "0"}
             if n:
                 options["replicaof"] = f"127.0.0.1 {self.servers[0].port}"
-            self.servers.append(Server(self._children, self._folder, {**_LASTING, **options}))
+            given = {**_LASTING, **options, **self._options}
+            self.servers.append(Server(self._children, self._folder, given))
             self.servers[-1].start()
         eventually_sync(lambda: all(map(_in_step, self.servers)), within_s=READY_S, what="replicas")
         for _ in range(3):
@@ -284,6 +303,17 @@ KINDS: dict[str, type[Redises]] = {"cluster": ClusterOfServers, "sentinel": Watc
 
 
 @contextmanager
-def open_redises(kind: str) -> Iterator[Redises]:
-    with open_folder() as folder, KINDS[kind](folder) as redises:
+def open_redises(kind: str, options: Mapping[str, str] | None = None) -> Iterator[Redises]:
+    """`options` are lines of the configuration of each server that keeps anything."""
+    with open_folder() as folder, (KINDS | {"server": LoneServer})[kind](folder, options) as redises:
         yield redises
+
+
+def users(lines: Iterable[str]) -> dict[str, str]:
+    """The same users of an ACL file, with a password and switched on, as a configuration has them."""
+    split = [line.split(" off ", 1) for line in lines]
+    return {name: f"on >{PASSWORD} {rights}" for name, rights in split}
+
+
+def url_as(url: str, user: str) -> str:
+    return url.replace(f"://:{PASSWORD}@", f"://{user}:{PASSWORD}@")

@@ -1,6 +1,6 @@
 """`rollo contracts`: streams and HTTP described for other programs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,7 @@ import typer
 
 from rollotape import asyncapi, events
 from rollotape.cli import ends
+from rollotape.redis import rights
 
 app = typer.Typer(help="Print the contracts of streams and HTTP as documents for other programs.")
 
@@ -22,6 +23,8 @@ class Document(StrEnum):
     streams = "streams"
     settings = "settings"
     metrics = "metrics"
+    acl = "acl"
+    acl_cache = "acl-cache"
 
 
 @app.command()
@@ -30,7 +33,8 @@ def contracts(
         Document,
         typer.Argument(
             help="JSON: asyncapi (streams), schema (their messages), openapi (HTTP). Markdown, for people:"
-            " streams, settings, metrics."
+            " streams, settings, metrics. Users of Redis, as its ACL file has them: acl (ROLLO_REDIS_URL),"
+            " acl-cache (ROLLO_CACHE_URL)."
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
@@ -58,6 +62,10 @@ def _openapi() -> Any:
     return import_module("api_gateway.app").describe()
 
 
+def _users(users: Mapping[str, tuple[rights.Right, ...]]) -> str:
+    return "".join(f"{line}\n" for line in rights.acl(users))
+
+
 def _markdown(name: str) -> str:
     text: str = getattr(import_module("rollotape.reference"), name)()
     return text
@@ -70,4 +78,6 @@ _DOCUMENTS: dict[Document, Callable[[], Any]] = {
     Document.streams: lambda: _markdown("streams"),
     Document.settings: lambda: _markdown("settings"),
     Document.metrics: lambda: _markdown("metrics"),
+    Document.acl: lambda: _users(rights.IN_STREAMS),
+    Document.acl_cache: lambda: _users(rights.IN_CACHE),
 }
