@@ -126,9 +126,10 @@ class Access:
         """
         if self._is_guessing(scope, text):
             raise await self._too_many(scope)
-        if keys.id_of(text) is None and self.tokens is not None and text.count(".") == 2:
+        key_id = keys.id_of(text)
+        if key_id is None and self.tokens is not None and text.count(".") == 2:
             return self.tokens.caller(text)
-        row = await self._keys.recognise(text)
+        row = await self._keys.recognise(text, key_id)
         return Caller(row["id"], row["owner"], row["scope"], row["rate"])
 
     def _is_guessing(self, scope: Scope | None, text: str) -> bool:
@@ -174,13 +175,12 @@ class Keys:
         self._asking: dict[str, asyncio.Task[Any]] = {}
         self._away_until = 0.0
 
-    async def recognise(self, text: str) -> Any:
-        """The row of a key.
+    async def recognise(self, text: str, key_id: str | None) -> Any:
+        """The row of a key, by the id within it.
 
         Raises:
             Problem: 401, it is none, or no more; 503, nobody can tell now.
         """
-        key_id = keys.id_of(text)
         row = None if key_id is None else await self._find(key_id)
         if row is None or not keys.same(text, row["hash"]) or _is_over(row):
             raise unauthorized("this key is unknown, expired or revoked", ', error="invalid_token"')
@@ -258,19 +258,23 @@ def presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
     Raises:
         Problem: 401, it carries none, or several.
     """
-    offered = set()
+    offered = None
     for name, value in headers:
         if name == b"x-api-key":
-            offered.add(value.decode("latin-1").strip())
+            key = value.decode("latin-1").strip()
         elif name == b"authorization":
             scheme, _, key = value.decode("latin-1").partition(" ")
             if scheme.lower() != "bearer":
                 raise unauthorized("authorization: must be of the form Bearer KEY")
-            offered.add(key.strip())
-    if len(offered) != 1:
-        reason = "send one key, not several" if offered else "send a key as Authorization: Bearer KEY"
-        raise unauthorized(reason)
-    return offered.pop()
+            key = key.strip()
+        else:
+            continue
+        if offered not in (None, key):
+            raise unauthorized("send one key, not several")
+        offered = key
+    if offered is None:
+        raise unauthorized("send a key as Authorization: Bearer KEY")
+    return offered
 
 
 def stranger(scope: Scope) -> str:

@@ -1,5 +1,6 @@
 """A log line that is written for every request: the same as structlog would write, at a tenth of its cost."""
 
+import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
@@ -8,15 +9,21 @@ from typing import Any
 import orjson
 import structlog
 
+_FORM = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
+
 
 class Often:
-    """Lines of one event, at level info. Service and instance are what they were at the first line."""
+    """Lines of one event, at level info. Service and instance are what they were at the first line.
+
+    Those of one turn of the loop are written together: under load a write costs more than its line.
+    """
 
     def __init__(self, event: str, logger: str) -> None:
         self._logger = logging.getLogger(logger)
         self._name = logger
         self._event = event
         self._bound: dict[str, Any] | None = None
+        self._lines: list[bytes] = []
 
     def say(self, **fields: Any) -> None:
         if not self._logger.isEnabledFor(logging.INFO):
@@ -24,5 +31,11 @@ class Often:
         if self._bound is None:
             said = {"event": self._event, "logger": self._name, "level": "info"}
             self._bound = structlog.contextvars.get_contextvars() | said
-        line = orjson.dumps(fields | self._bound | {"time": datetime.now(UTC)}, option=orjson.OPT_UTC_Z)
-        sys.stderr.write(line.decode() + "\n")
+        self._lines.append(orjson.dumps({**fields, **self._bound, "time": datetime.now(UTC)}, option=_FORM))
+        if len(self._lines) == 1:
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        said = b"".join(self._lines)
+        self._lines.clear()
+        sys.stderr.write(said.decode())
