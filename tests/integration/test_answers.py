@@ -154,6 +154,24 @@ async def test_who_died_at_a_computation_does_not_hold_up_the_others(
     assert (await answers.get("q", database.compute())).content == b"x of 1"
 
 
+async def test_a_long_computation_is_waited_for_by_other_processes(
+    database: Database, cache_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_S", 0.2)
+    database.gate.clear()
+    async with _open(database, cache_url) as one, _open(database, cache_url) as two:
+        first = asyncio.create_task(one.get("q", database.compute()))
+        await eventually(lambda: _is(bool(database.computed)))
+        began = asyncio.get_running_loop().time()
+        second = asyncio.create_task(two.get("q", database.compute()))
+        await eventually(lambda: _is(asyncio.get_running_loop().time() - began > 1.0))
+        database.gate.set()
+        found = await asyncio.gather(first, second)
+
+    assert database.computed == ["x1"]
+    assert [answer.source for answer in found] == ["postgres", "redis"]
+
+
 @pytest.mark.parametrize(
     "to", [{"generation": 2}, {"day": "2026-11-21"}, {"epoch": "restored"}, {"next_exit_us": 9}]
 )

@@ -33,10 +33,14 @@ from rollotape.redis.clients import open_client, policies, servers
 TTL_S = 24 * 3_600
 """An upper bound: what nobody can ask for any more goes away by itself."""
 LOCK_S = 2.0
-"""Who computes for longer than this is not waited for."""
+"""Who computes says so again and again; who has not for this long is dead, and not waited for."""
+WAIT_S = 10.0
+"""Nor is who has been at it for this long."""
 LOOK_EVERY_S = 0.01
 PATIENCE_S = 0.5
 """Redis is to be quicker than PostgreSQL, or it is of no use."""
+STOOD_STILL_S = 0.1
+"""A process that hears this late that its time is up had no processor."""
 CONNECTIONS = 32
 """Who asks for more at once waits in line: that is no outage."""
 LEFT_ALONE_S = 1.0
@@ -50,6 +54,9 @@ here: it has sixteen of them to go through, and the answer of before does for a 
 MOST_KEPT = 4_096
 MOST_KEPT_BYTES = 64 * 1_024 * 1_024
 _CHECK_BYTES = 8
+_PROLONG = (
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+)
 _UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 Source = Literal["memory", "redis", "shared", "unchanged", "postgres", "stale", "none"]
@@ -299,22 +306,26 @@ class Answers:
             await asyncio.sleep(LOOK_EVERY_S)
         if found:
             return found, "redis"
-        token, deadline = uuid4().hex, time.monotonic() + LOCK_S
+        token, deadline = uuid4().hex, time.monotonic() + WAIT_S
         while True:
             ours, found = await self._shelf.claim(key, token)
             try:
                 if found:
                     return found, "redis"
                 if ours or time.monotonic() > deadline:
-                    return await self._computed(question, key, compute, moment), "postgres"
+                    return await self._computed(question, key, token, compute, moment), "postgres"
             finally:
                 if ours:
                     await self._shelf.release(key, token)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _computed(self, question: str, key: str, compute: Compute, moment: Moment) -> bytes:
+    async def _computed(self, question: str, key: str, token: str, compute: Compute, moment: Moment) -> bytes:
         began = time.perf_counter()
-        content = await compute(moment)
+        holding = asyncio.create_task(self._shelf.hold(key, token))
+        try:
+            content = await compute(moment)
+        finally:
+            holding.cancel()
         metrics.ANSWERS_SECONDS.labels(self._dataset).observe(time.perf_counter() - began)
         await self._shelf.keep(key, question, moment, content)
         return content
@@ -362,6 +373,7 @@ class _Shelf:
         self._away_until = 0.0
         self._failing = False
         self._unlock = None if redis is None else redis.register_script(_UNLOCK)
+        self._prolong = None if redis is None else redis.register_script(_PROLONG)
 
     @property
     def here(self) -> bool:
@@ -390,6 +402,17 @@ class _Shelf:
             return bool(ours), _opened(found)
 
         return await self._tried(ask, (True, None))
+
+    async def hold(self, key: str, token: str) -> None:
+        """Keep it ours, until cancelled."""
+
+        async def say(redis: Redis) -> None:
+            assert self._prolong is not None
+            await self._prolong(keys=[self._lock(key)], args=[token, int(LOCK_S * 1_000)])
+
+        while True:
+            await asyncio.sleep(LOCK_S / 4)
+            await self._tried(say, None)
 
     async def release(self, key: str, token: str) -> None:
         async def unlock(_: Redis) -> None:
@@ -451,8 +474,7 @@ class _Shelf:
         if self._failing:
             self._away_until = now + LEFT_ALONE_S  # one tries for all
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                found = await work(self._redis)
+            found = await self._patiently(work, self._redis)
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = time.monotonic() + LEFT_ALONE_S
             if not self._failing:
@@ -461,6 +483,18 @@ class _Shelf:
             return otherwise
         self._failing, self._away_until = False, 0.0
         return found
+
+    async def _patiently(self, work: Callable[[Redis], Awaitable[T]], redis: Redis) -> T:
+        """Once more where it was us who stood still: that says nothing about Redis."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await work(redis)
+        except TimeoutError:
+            if time.monotonic() - began < PATIENCE_S + STOOD_STILL_S:
+                raise
+        async with asyncio.timeout(PATIENCE_S):
+            return await work(redis)
 
     def _lock(self, key: str) -> str:
         return f"{self._dataset}:lock:{{{key}}}"
