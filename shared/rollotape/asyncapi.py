@@ -63,7 +63,7 @@ _EXAMPLES: dict[type[BaseModel], list[Any]] = {
         [
             {
                 "T": "subscription", "patterns": ["*"], "vsa": ["AAPL"], "wyckoff": [], "rs": [], "bars": [],
-                "scans": [], "filters": {"confidence_min": 0.7}, "id": _PLACE,
+                "scans": [], "system": [], "filters": {"confidence_min": 0.7}, "id": _PLACE,
             }
         ],
         [{"T": "gap", "id": _PLACE}],
@@ -163,7 +163,7 @@ def _live_operations() -> dict[str, Any]:
         "tell_events": {
             "action": "send",
             "channel": {"$ref": "#/channels/events"},
-            "summary": "Patterns as they change, and who comes into saved scans.",
+            "summary": "Patterns as they change, who comes into saved scans, and how the system is.",
             "messages": [{"$ref": "#/channels/events/messages/EventTold"}],
             "bindings": {"http": {"method": "GET", "bindingVersion": "0.3.0"}},
         },

@@ -415,16 +415,20 @@ class BacktestResult(Contract):
 
 
 class SystemHealth(Contract):
-    """How a component of an older system is, in its own words."""
+    """How a part of the system is. Gateways tell it when a part has stood otherwise for some seconds, once for all.
+
+    `id` is uuid5 of the part; the highest `fact_version` is the newest. Older systems tell of theirs in their own
+    words; they may have another `id` each time.
+    """
 
     version: Literal[1] = 1
     type: Literal["system.health"]
     id: str
     fact_version: int
-    status: str
-    component: str | None = None
+    status: str = Field(description="up, degraded or down; older systems have other words", examples=["down"])
+    component: str | None = Field(None, description="as in GET /api/pattern-discovery/health", examples=["detector"])
     service: str | None = None
-    message: str | None = None
+    message: str | None = Field(None, description="what is wrong")
 
 
 class StreamContract(BaseModel):

@@ -73,6 +73,20 @@ def _rs_update(kind: str, key: str, version: int, day: int | None, changed: int)
     )
 
 
+def system_health(component: str, status: str, reason: str | None, version: int) -> Message:
+    """A part of the system came up, is degraded, or went down."""
+    told = {
+        "version": 1,
+        "type": "system.health",
+        "id": str(uuid5(_NAMESPACE, f"health|{component}")),
+        "fact_version": version,
+        "status": status,
+        "component": component,
+        "message": reason,
+    }
+    return "updates", orjson.dumps(told)
+
+
 def pattern_update(
     row: Mapping[str, Any], known: bool, version: Version, *, retracted: bool = False
 ) -> Message:

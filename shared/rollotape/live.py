@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from rollotape.answers import BarItem, StrengthItem
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.sectors import SECTORS
-from rollotape.events import PatternUpdate, ScanUpdate, VsaUpdate, WyckoffUpdate
+from rollotape.events import PatternUpdate, ScanUpdate, SystemHealth, VsaUpdate, WyckoffUpdate
 
 ERRORS = {
     400: "The message is wrong. The connection goes on; ten faults in a row end it.",
@@ -37,6 +37,7 @@ _CHANGE: JsonDict = _CLOSED | {"minProperties": 2}
 _LONGEST_WORD = 8_192
 _SYMBOL = r"^(\*|[A-Za-z0-9.^/\-]{1,20})$"
 _SCAN = r"^(\*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$"
+_PART = r"^(\*|[a-z0-9_\-]{1,40})$"
 _TYPE = "^[A-Za-z0-9_]{1,40}$"
 
 Place = Annotated[
@@ -54,6 +55,10 @@ Symbols = Annotated[
 Scans = Annotated[
     list[Annotated[str, Field(pattern=_SCAN)]],
     Field(max_length=1_000, description='Ids of saved scans of your own; "*" is every one that you have.'),
+]
+Parts = Annotated[
+    list[Annotated[str, Field(pattern=_PART)]],
+    Field(max_length=1_000, description='Parts of the system, such as detector; "*" is every one.'),
 ]
 Held = Annotated[list[str], Field(description="Sorted; the full set.")]
 
@@ -100,6 +105,7 @@ class Subscribed(Said):
     rs: Held
     bars: Held
     scans: Held
+    system: Held
     filters: dict[str, Any] | None = Field(description="As the client put them.")
     id: str = Field(
         description="The place from which on it is told: with `since` that, as the client put it.",
@@ -160,6 +166,15 @@ class ScanTold(Said):
     data: ScanUpdate
 
 
+class HealthTold(Said):
+    """A part of the system came up, is degraded or went down, as on the stream `updates`."""
+
+    T: Literal["h"]
+    S: str = Field(description="The part.")
+    id: Place
+    data: SystemHealth
+
+
 class Gap(Said):
     """Facts may be missing before this place: read the scan again."""
 
@@ -201,6 +216,7 @@ Item = Annotated[
     | BarTold
     | StrengthTold
     | ScanTold
+    | HealthTold
     | Gap
     | Here
     | Error,
@@ -264,6 +280,7 @@ class Subscribe(Said):
     rs: Symbols = _absent()
     bars: Symbols = _absent()
     scans: Scans = _absent()
+    system: Parts = _absent()
     filters: Filters | None = _absent(description="Null drops them.")
     since: Annotated[str, Field(min_length=1, max_length=_LONGEST_WORD)] | None = _absent(
         description="A place: everything after it comes again. One that nobody knows is answered by `gap`."
@@ -283,6 +300,7 @@ class Unsubscribe(Said):
     rs: Symbols = _absent()
     bars: Symbols = _absent()
     scans: Scans = _absent()
+    system: Parts = _absent()
 
 
 # ---- server-sent events
@@ -294,7 +312,7 @@ class EventGap(Said):
     type: Literal["gap"]
 
 
-class EventTold(RootModel[PatternUpdate | ScanUpdate | EventGap]):
+class EventTold(RootModel[PatternUpdate | ScanUpdate | SystemHealth | EventGap]):
     """`data` of an event of `/api/patterns/stream`, whose name is the `type` of it."""
 
 

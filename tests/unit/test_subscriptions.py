@@ -94,7 +94,7 @@ def test_the_acknowledgement_is_the_full_set() -> None:
     [told] = orjson.loads(held.acknowledgement("x-1-0"))
     assert told == {
         "T": "subscription", "patterns": ["A", "B"], "vsa": [], "wyckoff": [], "rs": [], "bars": [], "scans": [],
-        "filters": {"phase": ["C", "D"]}, "id": "x-1-0",
+        "system": [], "filters": {"phase": ["C", "D"]}, "id": "x-1-0",
     }  # fmt: skip
 
 

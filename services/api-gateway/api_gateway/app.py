@@ -14,6 +14,7 @@ from api_gateway import examples, gate, openapi, problems
 from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
 from api_gateway.before import BeforeRouting, Given, Giver, Said, Wordings
+from api_gateway.bulletin import Bulletin
 from api_gateway.envelope import Envelope
 from api_gateway.gate import Gate
 from api_gateway.routes import (
@@ -73,8 +74,11 @@ class Gateway(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings) -> Gateway:
-    """The gateway over the servers that `settings` name; nothing is opened before the first request."""
+def create_app(settings: Settings, *, tells: bool = False) -> Gateway:
+    """The gateway over the servers that `settings` name; nothing is opened before the first request.
+
+    One that `tells` looks after the whole by itself, and says what changes.
+    """
     app = Gateway(
         title="Rollo Tape",
         version=__version__,
@@ -88,6 +92,7 @@ def create_app(settings: Settings) -> Gateway:
     app.state.servers = Backends(settings)
     app.state.sockets = socket.Sockets(app.state.servers, settings)
     app.state.keys = settings.auth == "on"
+    app.state.tells = tells
     app.layers = lambda routes: _layers(routes, app.state.servers, settings)
     problems.handle_all(app)
     operations.add_to(app, "", documented=True)
@@ -157,13 +162,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     warming = asyncio.create_task(asyncio.to_thread(calendars.sessions))
     app.state.warming = warming
     keeping = asyncio.create_task(app.state.servers.access.keep())
+    telling = asyncio.create_task(_telling(app))
     try:
         yield
     finally:
         keeping.cancel()
+        telling.cancel()
         await app.state.sockets.hub.stop()
         await app.state.servers.close()
-        await asyncio.wait([warming, keeping])
+        await asyncio.wait([warming, keeping, telling])
+
+
+async def _telling(app: FastAPI) -> None:
+    if app.state.tells:
+        servers = app.state.servers
+        await Bulletin(servers.streams.redis, lambda: health.judged(servers)).keep()
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -26,6 +26,7 @@ from api_gateway.subscriptions import (
     PATTERNS,
     RS,
     SCANS,
+    SYSTEM,
     VSA,
     WYCKOFF,
     Subscription,
@@ -52,7 +53,7 @@ MOST_RESUMING = 16
 _CLIENTS_AT_ONCE = 100
 """So many are written to before others have the loop."""
 _TICK_S = 1.0
-_CHANNELS = {"pattern": PATTERNS, "vsa": VSA, "wyckoff": WYCKOFF, "scan": SCANS}
+_CHANNELS = {"pattern": PATTERNS, "vsa": VSA, "wyckoff": WYCKOFF, "scan": SCANS, "system": SYSTEM}
 _CLOSE = 4_000
 """Numbers of errors as close codes."""
 

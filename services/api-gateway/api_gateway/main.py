@@ -66,7 +66,7 @@ def _is_loopback(host: str) -> bool:
 
 async def serve(settings: Settings) -> None:
     """Both ports, until a signal comes; requests in flight get ten seconds to end."""
-    app = create_app(settings)
+    app = create_app(settings, tells=True)
     operations = cast(Any, create_ops_app(app))  # serve() is typed for workers and takes any ASGI application
     with _listening(settings.http_host, settings.http_port) as listener:
         async with health.serve(operations, settings.ops_host, settings.ops_port):

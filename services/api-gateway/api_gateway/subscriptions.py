@@ -1,5 +1,6 @@
 """What a client of the stream wants to hear, how it says so, and whether a fact is among it."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -17,9 +18,9 @@ from api_gateway.routes.patterns import ScanQuery
 from rollotape.domain.scan import Filters
 from rollotape.facts import instant
 
-CHANNELS = ("patterns", "vsa", "wyckoff", "rs", "bars", "scans")
-PATTERNS, VSA, WYCKOFF, RS, BARS, SCANS = CHANNELS
-LETTERS = {PATTERNS: "p", VSA: "v", WYCKOFF: "w", RS: "r", BARS: "b", SCANS: "s"}
+CHANNELS = ("patterns", "vsa", "wyckoff", "rs", "bars", "scans", "system")
+PATTERNS, VSA, WYCKOFF, RS, BARS, SCANS, SYSTEM = CHANNELS
+LETTERS = {PATTERNS: "p", VSA: "v", WYCKOFF: "w", RS: "r", BARS: "b", SCANS: "s", SYSTEM: "h"}
 """`T` of what comes over each."""
 EVERYTHING = "*"
 MOST_SYMBOLS = 1_000
@@ -35,6 +36,7 @@ _FIELDS = {
     "unsubscribe": {"action", *CHANNELS},
 }
 _LONGEST_WORD = 8_192
+_PART = re.compile(r"[a-z0-9_-]{1,40}")
 _ENDS = ("pattern.expired", "pattern.retracted")
 _NOBODY: frozenset[str] = frozenset()
 
@@ -79,7 +81,7 @@ class Subscription:
     @property
     def of_facts(self) -> bool:
         """Whether anything is wanted that comes from `updates`, and so must not be left out."""
-        return any(self.of(channel) for channel in (PATTERNS, VSA, WYCKOFF, SCANS))
+        return any(self.of(channel) for channel in (PATTERNS, VSA, WYCKOFF, SCANS, SYSTEM))
 
     @property
     def of_values(self) -> bool:
@@ -94,7 +96,7 @@ class Subscription:
     def passes(self, channel: str, timeframe: str) -> bool:
         """The filter on timeframes holds for everything that has one, the others for patterns alone."""
         wanted = self.filters.timeframes if self.filters else None
-        return channel in (RS, SCANS) or wanted is None or timeframe in wanted
+        return channel in (RS, SCANS, SYSTEM) or wanted is None or timeframe in wanted
 
     def by(self, owner: str) -> "Subscription":
         """The same, wanted by somebody: what belongs to nobody is told everybody alike."""
@@ -166,12 +168,21 @@ def read(text: str | bytes) -> Command:
 
 def _about_symbols(action: Any, said: Mapping[str, Any]) -> Command:
     named = {channel: said[channel] for channel in CHANNELS if channel in said}
-    symbols = {channel: (_ids if channel == SCANS else _symbols)(channel, s) for channel, s in named.items()}
+    readers = {SCANS: _ids, SYSTEM: _parts}
+    symbols = {channel: readers.get(channel, _symbols)(channel, s) for channel, s in named.items()}
     filters, kept = _filters(said["filters"]) if "filters" in said else (None, None)
     since = _word(said, "since") if said.get("since") is not None else None
     if len(said) == 1:
         raise _wrong(("message", f"names none of {', '.join(CHANNELS)}"))
     return Command(action, symbols=symbols, filters=filters, kept=kept, since=since)
+
+
+def _parts(channel: str, said: Any) -> frozenset[str]:
+    found = frozenset(map(str, _few(channel, said, "parts of the system")))
+    if strange := sorted(name for name in found if name != EVERYTHING and not _PART.fullmatch(name)):
+        reason = f"each must be {EVERYTHING!r} or a part such as detector, got {short(strange[0])}"
+        raise _wrong((channel, reason))
+    return found
 
 
 def _ids(channel: str, said: Any) -> frozenset[str]:

@@ -46,7 +46,7 @@ class Fact(NamedTuple):
     type: str | None = None
     payload: bytes = b""
     symbol: str = ""
-    """Of news of a saved scan, the id of the scan."""
+    """Of news of a saved scan, the id of the scan; of health, the part of the system."""
     timeframe: str = ""
     owner: str | None = None
     """To whom alone it may be told; None: to everybody."""
@@ -255,6 +255,8 @@ def _fact(entry_id: bytes, fields: dict[bytes, bytes]) -> Fact:
         return Fact(place)
     if kind.startswith("scan."):
         return _of_scan(place, kind, payload, said)
+    if kind.startswith("system."):
+        return Fact(place, kind, payload, str(said.get("component") or said.get("service") or ""))
     about = said.get("pattern") or said.get("event") or said.get("signal")
     symbol, timeframe = (about.get("symbol"), about.get("timeframe")) if isinstance(about, dict) else ("", "")
     return Fact(place, kind, payload, symbol or "", timeframe or "")

@@ -15,24 +15,26 @@ from rollotape.client.attempts import Attempts, Patience, is_worth_another, paus
 from rollotape.client.calls import Filters, Id, When
 from rollotape.client.errors import ClientError
 from rollotape.client.questions import Text, filters
-from rollotape.events import Pattern, PatternUpdate, ScanUpdate, VsaUpdate, WyckoffUpdate
+from rollotape.events import Pattern, PatternUpdate, ScanUpdate, SystemHealth, VsaUpdate, WyckoffUpdate
 
 MEDIA_TYPE = "text/event-stream"
 SILENCE_S = 30.0
 """A gateway says something every ten seconds; one that is silent for so long is gone."""
 MOST_REMEMBERED = 200_000
 """Facts whose versions are known, the latest ones."""
-Fact = PatternUpdate | VsaUpdate | WyckoffUpdate | ScanUpdate
+Fact = PatternUpdate | VsaUpdate | WyckoffUpdate | ScanUpdate | SystemHealth
 _CONTRACTS: dict[str, type[Fact]] = {
     "pattern": PatternUpdate,
     "vsa": VsaUpdate,
     "wyckoff": WyckoffUpdate,
     "scan": ScanUpdate,
+    "system": SystemHealth,
 }
 
 
 class Channels(TypedDict, total=False):
-    """Symbols of each channel, of `scans` ids of saved ones, or "*" for all; 1,000 of all together."""
+    """Symbols of each channel, of `scans` ids of saved ones, of `system` its parts, or "*" for all; 1,000 of all
+    together."""
 
     patterns: Text
     vsa: Text
@@ -40,6 +42,7 @@ class Channels(TypedDict, total=False):
     rs: Text
     bars: Text
     scans: Id | Iterable[Id]
+    system: Text
 
 
 class StreamFilters(Filters, total=False):

@@ -91,6 +91,11 @@ async def get_health(request: Request, servers: Servers) -> Response:
     return _verdict(request, judged, said)
 
 
+async def judged(servers: Backends) -> list[Component]:
+    """Every part of the system, as it was within the last two seconds."""
+    return _judged(servers, (await servers.look.get()).value)
+
+
 def _judged(servers: Backends, seen: Look) -> list[Component]:
     return components.components(seen, shares_answers=servers.settings.cache_url is not None)
 
