@@ -415,10 +415,10 @@ class BacktestResult(Contract):
 
 
 class SystemHealth(Contract):
-    """How a part of the system is. Gateways tell it when a part has stood otherwise for some seconds, once for all.
+    """How a part of the system is. Gateways tell it once for all, when it has been otherwise for some seconds.
 
-    `id` is uuid5 of the part; the highest `fact_version` is the newest. Older systems tell of theirs in their own
-    words; they may have another `id` each time.
+    `id` is uuid5 of the part; the highest `fact_version` is the newest. Older systems tell of theirs in
+    their own words, under another `id` each time.
     """
 
     version: Literal[1] = 1
@@ -426,7 +426,9 @@ class SystemHealth(Contract):
     id: str
     fact_version: int
     status: str = Field(description="up, degraded or down; older systems have other words", examples=["down"])
-    component: str | None = Field(None, description="as in GET /api/pattern-discovery/health", examples=["detector"])
+    component: str | None = Field(
+        None, description="as in GET /api/pattern-discovery/health", examples=["detector"]
+    )
     service: str | None = None
     message: str | None = Field(None, description="what is wrong")
 

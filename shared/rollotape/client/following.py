@@ -33,8 +33,8 @@ _CONTRACTS: dict[str, type[Fact]] = {
 
 
 class Channels(TypedDict, total=False):
-    """Symbols of each channel, of `scans` ids of saved ones, of `system` its parts, or "*" for all; 1,000 of all
-    together."""
+    """Symbols of each channel, of `scans` ids of saved ones, of `system` its parts, or "*" for all; 1,000
+    of all together."""
 
     patterns: Text
     vsa: Text

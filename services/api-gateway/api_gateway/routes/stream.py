@@ -38,8 +38,8 @@ class StreamQuery(queries.Query):
 
     channels: queries.choices(*_KINDS) = Field(  # type: ignore[valid-type]  # made of data
         ["patterns"],
-        description="`patterns`: what becomes of patterns. `scans`: who comes into your saved scans. `system`:"
-        " parts of the system that come up, are degraded or go down.",
+        description="`patterns`: what becomes of patterns. `scans`: who comes into your saved scans."
+        " `system`: parts of the system that come up, are degraded or go down.",
     )
 
 
@@ -68,7 +68,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
 async def get_stream(
     request: Request, asked: Annotated[StreamQuery, Depends(queries.read(StreamQuery))], servers: Servers
 ) -> Response:
-    """Server-sent events. `data` is a `PatternUpdate`, `ScanUpdate` or `SystemHealth`, as on the stream `updates`.
+    """Server-sent events. `data` is a `PatternUpdate`, `ScanUpdate` or `SystemHealth`, as on `updates`.
 
     A fact may come twice: drop what has an `id` with the same or a smaller `fact_version`. `gap`: facts may
     be missing before this point, because the id was trimmed, is of another installation or of a Redis that
