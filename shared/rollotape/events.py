@@ -415,7 +415,7 @@ class BacktestResult(Contract):
 
 
 class SystemHealth(Contract):
-    """How a part of the system is. Gateways tell it once for all, when it has been otherwise for some seconds.
+    """How a part of the system is. Gateways tell it, once for all, when it has been so for some seconds.
 
     `id` is uuid5 of the part; the highest `fact_version` is the newest. Older systems tell of theirs in
     their own words, under another `id` each time.

@@ -21,6 +21,7 @@ MODEL = ("rm:{patterns}:*", "rm:patterns:*")
 """The second as earlier versions called it."""
 ANSWERS = ("analytics:*",)
 RATES = ("rollo:rate:*",)
+HEALTH = ("system:health",)
 
 
 class Right(NamedTuple):
@@ -46,6 +47,8 @@ IN_STREAMS: Mapping[str, tuple[Right, ...]] = {
     "cache-builder": (_ALL_STREAMS, Right(_TAKE, ("updates",)), Right("xadd", TOLD), _BUILD),
     "api-gateway": (
         _SEND,
+        Right("xadd", ("updates",)),
+        Right("hgetall hset", HEALTH),
         Right(f"{_WATCH} xread xrange xrevrange", _EVERYTHING),
         _SCAN,
         Right(f"{_IN_ANSWERS} {_SCRIPTS}", RATES),
