@@ -234,7 +234,10 @@ async def _read(
     start: date | None = None,
     skip: int = 0,
 ) -> Trades:
-    """From a position, or from a day on without its first trades; one more tells of a next page."""
+    """From a position, or from a day on without its first trades; one more tells of a next page.
+
+    Those that are skipped are passed over in an index; what belongs to a trade is read for the page alone.
+    """
     way = "DESC" if asked.sort == "desc" else "ASC"
     where = _Where()
     limit = where.add(skip + size + 1)
@@ -243,9 +246,11 @@ async def _read(
         where.conditions.clear()
         where.window(asked, at)
         where.position(asked.sort, at, after, start)
-        parts.append(f"({_select(at)} {where} ORDER BY {at} {way}, s.id {way} LIMIT {limit})")
-    order, some = f"ORDER BY at {way}, id {way}", f"LIMIT {limit} OFFSET {where.add(skip)}"
-    query = f"SELECT * FROM ({' UNION ALL '.join(parts)}) t {order} {some}"  # noqa: S608 - our own parts only
+        found = f"SELECT {at} AS at, s.id {_from(asked.filters)} {where}"
+        parts.append(f"({found} ORDER BY {at} {way}, s.id {way} LIMIT {limit})")
+    order = f"ORDER BY t.at {way}, t.id {way}"
+    some = f"{' UNION ALL '.join(parts)}) t {order} LIMIT {where.add(size + 1)} OFFSET {where.add(skip)}"
+    query = f"{_select('t.at')} JOIN (SELECT * FROM ({some}) t ON t.id = s.id {order}"  # noqa: S608 - our own parts only
     rows = await connection.fetch(query, *where.arguments)
     last = rows[size - 1] if len(rows) > size else None
     return Trades(rows[:size], None, Position(last["at"], last["id"]) if last else None)
@@ -256,6 +261,11 @@ def _sorted_by(status: Status) -> Iterator[str]:
         yield _CLOSED
     if status != "closed":
         yield _GOING
+
+
+def _from(filters: Filters) -> str:
+    """Only what is asked for: a trade is one row, with and without what belongs to it."""
+    return _SQL["trades_joined"] if filters.phase or filters.sectors else "FROM signals s"
 
 
 def _select(at: str) -> str:

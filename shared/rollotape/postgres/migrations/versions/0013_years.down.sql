@@ -1,3 +1,7 @@
+DROP INDEX idx_signals_analytics, idx_signals_exit_date;
+CREATE INDEX idx_signals_analytics ON signals (pattern_type, exit_date, id) WHERE status = 'CLOSED';
+CREATE INDEX idx_signals_exit_date ON signals (exit_date, id) WHERE status = 'CLOSED';
+
 DROP TABLE sector_standings;
 DROP INDEX idx_performance_headlines_trend;
 DELETE FROM performance_headlines WHERE grain = 'year';

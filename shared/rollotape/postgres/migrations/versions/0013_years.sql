@@ -64,3 +64,8 @@ INSERT INTO sector_standings
 SELECT sector, count(*) FILTER (WHERE is_sector_leader), max(etf),
        percentile_disc(ARRAY[0.5, 0.5000001]) WITHIN GROUP (ORDER BY rs_score)
 FROM sector_mapping GROUP BY sector;
+
+-- A page that is not the first skips trades without looking at them.
+DROP INDEX idx_signals_analytics, idx_signals_exit_date;
+CREATE INDEX idx_signals_analytics ON signals (pattern_type, exit_date, id) INCLUDE (origin, timeframe) WHERE status = 'CLOSED';
+CREATE INDEX idx_signals_exit_date ON signals (exit_date, id) INCLUDE (origin, timeframe) WHERE status = 'CLOSED';
