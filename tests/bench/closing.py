@@ -58,6 +58,8 @@ SELECT gen_random_uuid(), 'external', 'outside', 'S0000', '1d', $1, 'long', 'CLO
 FROM (SELECT clock_timestamp() AS n) now
 """
 
+_WRITTEN = "SELECT count(*) FROM signals WHERE pattern_type = $1"
+
 
 @dataclass(slots=True)
 class Market:
@@ -111,7 +113,7 @@ class Probe:
 
     async def run(self) -> None:
         """Until cancelled."""
-        written = 0
+        written = await self.connection.fetchval(_WRITTEN, TYPE)
         for target, shown in cycle(self.questions):
             await self.connection.execute(_PROBE, TYPE)
             written, committed = written + 1, time.monotonic()
