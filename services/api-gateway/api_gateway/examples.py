@@ -128,7 +128,7 @@ _HEAD = {
     "changed_at": "2026-01-05T08:00:00Z",
 }
 
-UNIVERSES = {"universes": [_HEAD], "stale": False}
+UNIVERSES = {"universes": [_HEAD], "as_of": "2026-01-05T08:00:00Z", "stale": False}
 
 UNIVERSE = _HEAD | {
     "symbols": ["A", "AAPL"],

@@ -122,7 +122,7 @@ async def listed(request: Request, servers: Backends, kept: Kept, asked: ListQue
     """A page of what the caller has, by name."""
     owner = callers.of(request.scope).owner
     question = [kept.shelf.name, owner]
-    after = cursors.unseal(question, asked.page_token, _POSITION) if asked.page_token else None
+    after = cursors.unseal(question, asked.page_token, _POSITION) if asked.page_token is not None else None
     rows = await servers.postgres.run(lambda c: kept.shelf.listed(c, owner, after, asked.limit + 1))
 
     rows, more = rows[: asked.limit], len(rows) > asked.limit

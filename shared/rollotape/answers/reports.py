@@ -227,6 +227,7 @@ class UniverseHead(Shape):
 
 class UniversesAnswer(Shape):
     universes: list[UniverseHead]
+    as_of: datetime | None = Field(description="When the newest of them changed; null where none did.")
     stale: bool
 
 

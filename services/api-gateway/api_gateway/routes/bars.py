@@ -68,7 +68,7 @@ async def get_bars(
     """Bars by symbol, then by time. `start` and `end` are included. Symbols that are unknown are absent."""
     wanted = asked.wanted()
     question = ["bars", wanted]  # what a page token is bound to
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _POSITION))
     rows = await servers.postgres.run(lambda c: market.bars(c, wanted, asked.limit + 1))
 

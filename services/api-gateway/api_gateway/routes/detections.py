@@ -1,6 +1,7 @@
 """Patterns of one symbol, active or not, in the order in which they were detected."""
 
 from dataclasses import replace
+from decimal import Decimal
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -64,7 +65,7 @@ async def get_detections(
     """
     wanted = stored.Asked(symbol, asked.days, asked.pattern_types, asked.timeframe)
     question = ["detections", wanted]  # what a page token is bound to
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _POSITION))
     found = await servers.postgres.run(lambda c: stored.detections(c, wanted, asked.limit + 1))
     if found is None:
@@ -74,7 +75,7 @@ async def get_detections(
     token = cursors.seal(question, position) if more else None
     headers = next_page(request, token)
     if responses.form(request, asked.format) == "csv":
-        body = responses.table(_COLUMNS, ([row[name] for name in _COLUMNS] for row in rows))
+        body = responses.table(_COLUMNS, (_cells(row) for row in rows))
         return await responses.data(request, body, media_type=responses.CSV_TYPE, headers=headers)
     said = {
         "symbol": symbol,
@@ -86,6 +87,11 @@ async def get_detections(
         "stale": False,
     }
     return await responses.data(request, responses.dumps(said), headers=headers)
+
+
+def _cells(row: Any) -> list[Any]:
+    """Prices as in JSON: PostgreSQL has them with zeros at their end."""
+    return [float(row[n]) if isinstance(row[n], Decimal) else row[n] for n in _COLUMNS]
 
 
 def _item(row: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ async def get_markers(
     """
     wanted = asked.wanted()
     question = ["markers", wanted]  # what a page token is bound to
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _POSITION))
     found = await servers.postgres.run(lambda c: markers.markers(c, wanted, asked.limit + 1))
     if found is None:

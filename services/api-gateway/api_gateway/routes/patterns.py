@@ -307,7 +307,7 @@ def _wording(asked: ScanQuery, accept: str, watched: Collection[str] | None = No
         bound = ["scan", replace(question, form="json", count=0, display=False)]
         if asked.watchlist_id is not None:
             bound.append(asked.watchlist_id)
-        if asked.page_token:
+        if asked.page_token is not None:
             question = replace(question, after=_unsealed(bound, asked.page_token, question))
     if watched is not None:
         wanted = question.filters.symbols

@@ -93,7 +93,7 @@ async def get_strength(
     """
     wanted = asked.wanted()
     question = ["rs", wanted]  # what a page token is bound to
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _STRENGTH))
     found = await servers.postgres.run(lambda c: stored.strength(c, wanted, asked.limit + 1))
     return await _answer(
@@ -108,7 +108,7 @@ async def get_leaders(
     """The best fifth of a sector by `rs_score`, rounded up, ties included; of four there is none."""
     wanted = stored.Leaders(asked.as_of, asked.sectors)
     question = ["leaders", wanted]
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _LEADER))
     found = await servers.postgres.run(lambda c: stored.leaders(c, wanted, asked.limit + 1))
     return await _answer(
@@ -126,7 +126,7 @@ async def get_history(
     """One row for every date on which the stock has a bar; what is no stock has none. Unknown symbol: 404."""
     wanted = stored.History(symbol, asked.first, asked.last, asked.sort == "desc")
     question = ["history", wanted]
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _DATE))
     found = await servers.postgres.run(lambda c: stored.history(c, wanted, asked.limit + 1))
     if found is None:

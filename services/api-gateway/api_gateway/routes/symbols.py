@@ -100,7 +100,7 @@ async def get_symbols(
     """By symbol. A stock without a sector is in no sector, so a filter on sectors leaves it out."""
     wanted = asked.wanted()
     question = ["symbols", wanted]  # what a page token is bound to
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _POSITION))
     rows = await servers.postgres.run(lambda c: symbols.listed(c, wanted, asked.limit + 1))
 

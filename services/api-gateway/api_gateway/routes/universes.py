@@ -68,7 +68,9 @@ async def get_universes(
     if responses.form(request, asked.format) == "csv":
         body = responses.table(_HEAD, ([head[name] for name in _HEAD] for head in heads))
         return await _kept(request, body, responses.CSV_TYPE)
-    return await _kept(request, responses.dumps({"universes": heads, "stale": held.stale}))
+    known = [head["changed_at"] for head in heads if head["changed_at"] is not None]
+    said = {"universes": heads, "as_of": max(known, default=None), "stale": held.stale}
+    return await _kept(request, responses.dumps(said))
 
 
 async def get_universe(
@@ -84,7 +86,7 @@ async def get_universe(
         raise not_found("key", f"there is no universe {short(key)}")
     question = ["universe", key]
     first = 0
-    if asked.page_token:
+    if asked.page_token is not None:
         first = bisect_right(universe.symbols, cursors.unseal(question, asked.page_token, _POSITION))
     shown = universe.symbols[first : first + asked.limit]
     more = first + asked.limit < len(universe.symbols)

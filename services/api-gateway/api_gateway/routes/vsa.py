@@ -114,7 +114,7 @@ async def get_vsa(
     """Events whose confirming bar starts from `start` to `end`, both included. No bar at all: 404."""
     wanted = asked.about(symbol)
     question = ["vsa", wanted]  # what a page token is bound to
-    if asked.page_token:
+    if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _POSITION))
     found = await servers.postgres.run(lambda c: market.detections(c, wanted, asked.limit + 1))
     if found is None:
