@@ -1,8 +1,8 @@
 """Patterns of one symbol, active or not, in the order in which they were detected."""
 
 from dataclasses import replace
-from decimal import Decimal
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
