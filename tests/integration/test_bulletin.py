@@ -77,7 +77,7 @@ async def test_what_has_changed_for_two_looks_is_told_once_by_all_gateways(
 async def test_what_comes_and_goes_is_not_told(redis_client: Redis, system: System) -> None:
     gateway = Bulletin(redis_client, system.judge)
     for n in range(8):
-        system.parts["detector"] = ("healthy", "unhealthy")[n % 2]  # type: ignore[assignment]  # one of two
+        system.parts["detector"] = ("healthy", "unhealthy")[n % 2]
         await gateway.turn()
     assert await told(redis_client) == []
 
