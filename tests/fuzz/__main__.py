@@ -20,7 +20,7 @@ from support import databases
 from support.populated import give_key, tidy
 from support.servers import open_servers
 
-EXAMPLES = 60
+EXAMPLES = 40
 """Of each operation in a round."""
 _LOOK_S = 0.5
 

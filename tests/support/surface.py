@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+import httpx
+
+from rollotape.settings import Settings
+from support.gateway import Judge
 from support.populated import id_of
 
 V1 = "/api/v1"
@@ -17,6 +21,15 @@ PATHS = {
 }
 REQUIRED = {"symbols": "AAPL,MSFT", "symbol": "AAPL"}
 OWNED = ("watchlist_id", "saved_scan_id")
+
+
+class Surface(NamedTuple):
+    """A gateway over a populated database, and whoever asks it."""
+
+    settings: Settings
+    document: dict[str, Any]
+    client: httpx.AsyncClient
+    judge: Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +69,7 @@ class Operation:
         """Schemas by name."""
         return {p["name"]: p["schema"] for p in self.said.get("parameters", ()) if p["in"] == where}
 
-    def target(self, owner: str = "local", **query: object) -> str:
+    def target(self, owner: str = "local", /, **query: object) -> str:
         """Path and query of a request that is answered well, but for what `query` says."""
         path = self.path
         for name in self.parameters("path"):
