@@ -56,7 +56,8 @@ WHERE grain = 'month' AND period = (SELECT max(period) FROM performance_headline
 ON CONFLICT DO NOTHING;
 INSERT INTO performance_headlines (grain, period, {_HEADED})
 SELECT grain, period - interval '1 year' * n, {_HEADED}
-FROM performance_headlines, generate_series(1, {TIMES} / 12) n WHERE grain = 'year';
+FROM performance_headlines, generate_series(1, {TIMES} / 12) n WHERE grain = 'year'
+ON CONFLICT DO NOTHING;
 INSERT INTO performance_days (day, {_KINDS})
 SELECT day - {ROLLED_DAYS + 8} * n, {_KINDS} FROM performance_days, generate_series(1, {TIMES}) n
 """
