@@ -381,6 +381,17 @@ def test_a_stream_goes_on_where_it_was_over_kills_ends_and_outages() -> None:
     assert (stream.following.connections, stream.following.repeats) == (3, 1)
 
 
+def test_a_stream_may_be_of_other_channels() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, content=event(1), headers={"Content-Type": "text/event-stream"})
+
+    next(iter(client(answer).stream(channels=("patterns", "scans"))))
+    assert asked == ["http://g/api/v1/patterns/stream?channels=patterns,scans"]
+
+
 async def test_a_stream_goes_on_the_same_with_an_event_loop() -> None:
     async def broken_off_later() -> Any:
         yield event(1)

@@ -180,7 +180,8 @@ class Asker:
             yield Wait(following.wait_after(error))
 
     def _events(self, following: Events) -> Steps[Update | Gap]:
-        opened: Reply = yield Open("events", self._url(EVENTS), self._headers | following.headers())
+        url = self._url(EVENTS) + following.query
+        opened: Reply = yield Open("events", url, self._headers | following.headers())
         if error := _problem(opened) or _no_stream(opened):
             raise error
         following.begin()

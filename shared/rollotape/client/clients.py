@@ -19,7 +19,7 @@ from rollotape.client.following import (
     Update,
 )
 from rollotape.client.lines import AsyncLine, Line
-from rollotape.client.questions import A, Call, I, Listing, Sending, Sent
+from rollotape.client.questions import A, Call, I, Listing, Sending, Sent, Text
 
 T = TypeVar("T")
 
@@ -70,9 +70,9 @@ class Client:
         [sent] = self._taken(self._asker.send(sending))
         return sent
 
-    def stream(self, since: str | None = None) -> "Stream[Update | Gap]":
-        """Facts about patterns as they come, after the event `since`, or from now on."""
-        following = Events(since, self._asker.patience)
+    def stream(self, since: str | None = None, channels: Text | None = None) -> "Stream[Update | Gap]":
+        """Facts about patterns, or of `channels`, as they come, after the event `since`, or from now on."""
+        following = Events(since, self._asker.patience, channels)
         return Stream(following, self._taken(self._asker.stream(following)))
 
     def subscribe(
@@ -144,9 +144,9 @@ class AsyncClient:
         [sent] = [found async for found in self._taken(self._asker.send(sending))]
         return sent
 
-    def stream(self, since: str | None = None) -> "AsyncStream[Update | Gap]":
+    def stream(self, since: str | None = None, channels: Text | None = None) -> "AsyncStream[Update | Gap]":
         """See `Client.stream`."""
-        following = Events(since, self._asker.patience)
+        following = Events(since, self._asker.patience, channels)
         return AsyncStream(following, self._taken(self._asker.stream(following)))
 
     def subscribe(

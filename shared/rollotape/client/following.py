@@ -14,7 +14,7 @@ from rollotape.client import errors
 from rollotape.client.attempts import Attempts, Patience, is_worth_another, pause_s
 from rollotape.client.calls import Filters, Id, When
 from rollotape.client.errors import ClientError
-from rollotape.client.questions import Text, filters
+from rollotape.client.questions import Text, filters, word
 from rollotape.events import Pattern, PatternUpdate, ScanUpdate, SystemHealth, VsaUpdate, WyckoffUpdate
 
 MEDIA_TYPE = "text/event-stream"
@@ -171,10 +171,11 @@ class Following:
 
 
 class Events(Following):
-    """Reads server-sent events: facts about patterns."""
+    """Reads server-sent events: facts about patterns, or of other channels."""
 
-    def __init__(self, since: str | None, patience: Patience) -> None:
+    def __init__(self, since: str | None, patience: Patience, channels: Text | None = None) -> None:
         super().__init__(since, patience)
+        self.query = "" if channels is None else f"?channels={word(channels)}"
         self._rest = b""
         self._fields: dict[str, str] = {}
 
