@@ -11,10 +11,13 @@ from redis.exceptions import AuthenticationError
 
 from rollotape.observer import Database, Observation, Part, Server
 from rollotape.postgres.standing import Installation
+from rollotape.redis import clients
+from rollotape.redis.addresses import Kind
 from rollotape.settings import FROM_FILE, PREFIX, Settings, unread, without_login
 
 REDIS_LEAST = (7, 0)
 POSTGRES_LEAST = 15
+SENTINELS_LEAST = 3
 SKEW_WARN_S, SKEW_BREAKS_S = 5.0, 300.0
 """From five minutes on, bars that just ended would be refused as not yet over."""
 OLD_PENDING_S = 60.0
@@ -122,8 +125,51 @@ def _redis(part: Part[Server], address: Address) -> Iterator[Finding]:
     if part.seen is None:
         yield _away(check, "Redis", address, part)
         return
-    found = part.seen
-    yield ok(check, f"{found.title} answers in {found.answer_s * 1e3:.1f} ms")
+    primaries = [part.seen, *part.seen.others]
+    slowest = max(primaries, key=lambda found: found.answer_s)
+    many = f"{len(primaries)} nodes of a cluster, {part.seen.title}" if part.seen.others else part.seen.title
+    yield ok(check, f"{many} answers in {slowest.answer_s * 1e3:.1f} ms")
+    yield from _topology(part.seen)
+    fine: dict[str, Finding] = {}
+    for found in primaries:
+        for finding in _primary(found):
+            if finding.level == Level.OK:
+                fine[finding.check] = finding
+            else:
+                yield replace(finding, says=_at(found, part.seen, finding.says))
+    yield from fine.values()
+
+
+def _at(found: Server, first: Server, says: str) -> str:
+    return f"{found.place}: {says}" if first.others else says
+
+
+def _topology(found: Server) -> Iterator[Finding]:
+    """What is wrong with how servers stand together, or are taken for what they are not."""
+    says, mode = found.topology, clients.mode(found.info)
+    if mode == "sentinel":
+        told = "ROLLO_REDIS_URL names a Sentinel as if it kept the streams: services refuse to start"
+        yield broken("redis kind", told, "write redis+sentinel://host:26379,host:26379/NAME OF THE PRIMARY")
+    if mode == "cluster" and says.kind is not Kind.CLUSTER:
+        told = "ROLLO_REDIS_URL names a node of a cluster as if it were alone: services refuse to start"
+        yield broken("redis kind", told, "write redis+cluster://host:6379,host:6379")
+    if says.uncovered_slots:
+        told = f"{says.uncovered_slots:,} slots of the cluster are served by nobody"
+        yield broken("redis slots", told, "start the node that had them, or `CLUSTER FAILOVER` its replica")
+    if says.silent:
+        told = f"Sentinels of ROLLO_REDIS_URL do not answer: {', '.join(says.silent)}"
+        yield warning("redis sentinels", told, "start them, or name those that there are")
+    if says.kind is Kind.SENTINEL and says.sentinels < SENTINELS_LEAST:
+        told = f"{says.sentinels} Sentinels watch the primary: one that dies may leave too few to agree"
+        yield warning("redis sentinels", told, f"run {SENTINELS_LEAST} or more, on machines of their own")
+    if says.kind is not Kind.SERVER:
+        for primary in (found, *found.others):
+            if not primary.number("connected_slaves"):
+                told = f"{primary.place} has no replica: when it dies, nobody takes its place"
+                yield warning("redis replicas", told, "add a replica to it")
+
+
+def _primary(found: Server) -> Iterator[Finding]:
     yield from _redis_version(found)
     if found.info.get("role", "master") != "master":
         says = "ROLLO_REDIS_URL names a replica, which takes no entries"
@@ -188,14 +234,18 @@ def _cache(seen: Observation, address: Address) -> Iterator[Finding]:
         )
         return
     yield ok(check, f"{part.seen.title} answers in {part.seen.answer_s * 1e3:.1f} ms")
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    if policy == "noeviction" or not part.seen.number("maxmemory"):
-        yield warning(
-            "cache policy",
-            f"the Redis for answers has maxmemory {part.seen.number('maxmemory')} and policy {policy}:"
-            " it grows without bounds, or fills up and takes nothing more",
-            "CONFIG SET maxmemory 512mb and maxmemory-policy allkeys-lru there, and in its configuration",
-        )
+    for server in (part.seen, *part.seen.others):
+        policy = str(server.info.get("maxmemory_policy", "unknown"))
+        if policy == "noeviction" or not server.number("maxmemory"):
+            says = (
+                f"the Redis for answers has maxmemory {server.number('maxmemory')} and policy {policy}:"
+                " it grows without bounds, or fills up and takes nothing more"
+            )
+            yield warning(
+                "cache policy",
+                _at(server, part.seen, says),
+                "CONFIG SET maxmemory 512mb and maxmemory-policy allkeys-lru there, and in its configuration",
+            )
 
 
 def _database(part: Part[Database], address: Address) -> Iterator[Finding]:
@@ -264,7 +314,8 @@ def _schema(part: Part[Database], settings: Settings, place: Place) -> Iterator[
 def _clocks(seen: Observation) -> Iterator[Finding]:
     skews = {}
     if seen.redis.seen:
-        skews["Redis"] = seen.redis.seen.now_s - seen.redis.seen.asked_s
+        nodes = [seen.redis.seen, *seen.redis.seen.others]
+        skews["Redis"] = max((node.now_s - node.asked_s for node in nodes), key=abs)
     if seen.database.seen:
         skews["PostgreSQL"] = seen.database.seen.standing.server.now_s - seen.database.seen.asked_s
     worst = max(map(abs, skews.values()), default=0.0)
@@ -466,6 +517,17 @@ def _disk(place: Place) -> Iterator[Finding]:
         yield ok("disk", says)
 
 
+_NOT_MEANT = {
+    "cluster support disabled": ("the server is no node of a cluster", "write redis://host:6379"),
+    "No master found": (
+        "the Sentinels know no primary of this name that is up",
+        "see `SENTINEL MASTERS` on one of them; the name stands after the last /",
+    ),
+    "unknown command 'SENTINEL'": ("the server is no Sentinel", "name the Sentinels, mostly at port 26379"),
+}
+"""What a server says that is another kind than its URL."""
+
+
 def _away(check: str, what: str, address: Address, part: Part[Any]) -> Finding:
     variable = address.variable
     if isinstance(part.error, AuthenticationError | asyncpg.InvalidAuthorizationSpecificationError):
@@ -473,6 +535,9 @@ def _away(check: str, what: str, address: Address, part: Part[Any]) -> Finding:
         return broken(check, says, f"see to user and password of {variable}")
     if isinstance(part.error, asyncpg.InvalidCatalogNameError):
         return broken(check, f"{what}: {part.away}", f"create it, or name another in {variable}")
+    for sign, (says, remedy) in _NOT_MEANT.items():
+        if sign in part.away:
+            return broken(check, f"{variable}: {says} ({part.away})", remedy)
     return broken(
         check,
         f"{what} cannot be reached at {address.place}: {part.away or 'it does not answer in time'}",

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
@@ -19,7 +19,9 @@ from rollotape.cache.patterns import PatternModel
 from rollotape.cache.patterns import Standing as Model
 from rollotape.postgres import standing as postgres
 from rollotape.postgres.active import ActivePatterns
-from rollotape.redis.clients import open_client
+from rollotape.redis import topology
+from rollotape.redis.clients import mode, open_client, servers
+from rollotape.redis.topology import Topology
 from rollotape.settings import Settings
 from rollotape.streams import standing as streams
 from rollotape.streams.standing import Stream
@@ -52,6 +54,11 @@ class Server:
     asked_s: float
     """Its clock, and ours halfway between question and answer."""
     answer_s: float
+    place: str = ""
+    """Host and port, where there are several."""
+    others: "tuple[Server, ...]" = ()
+    """The other primaries of a cluster."""
+    topology: Topology = field(default_factory=Topology)
 
     @property
     def title(self) -> str:
@@ -61,6 +68,10 @@ class Server:
 
     def number(self, name: str) -> int:
         return int(self.info.get(name, 0) or 0)
+
+    def total(self, name: str) -> int:
+        """Of all primaries."""
+        return sum(server.number(name) for server in (self, *self.others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +157,18 @@ def client(url: str) -> Redis:
 
 async def _server(url: str) -> Server:
     async with client(url) as redis:
-        await redis.ping()  # the connection is made now, and not timed
-        began, asked = time.perf_counter(), time.time()
-        seconds, micros = await redis.time()
-        answer_s = time.perf_counter() - began
-        info = await redis.info()
-    return Server(info, seconds + micros / 1e6, asked + answer_s / 2, answer_s)
+        first, *others = await asyncio.gather(*map(_asked, await servers(redis)))
+        return replace(first, others=tuple(others), topology=await topology.look(redis))
+
+
+async def _asked(redis: Redis) -> Server:
+    info = await redis.info()  # the connection is made now, and not timed
+    began, asked = time.perf_counter(), time.time()
+    seconds, micros = (int(asked), 0) if mode(info) == "sentinel" else await redis.time()
+    answer_s = time.perf_counter() - began
+    options = redis.connection_pool.connection_kwargs
+    place = f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return Server(info, seconds + micros / 1e6, asked + answer_s / 2, answer_s, place)
 
 
 async def _streams(settings: Settings, partitions: int) -> Streams:

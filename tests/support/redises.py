@@ -1,5 +1,6 @@
 """Redis of several servers on this machine, whose servers can be killed and whose slots can be moved."""
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -63,6 +64,14 @@ class Server:
             self._children.kill(self._child)
             self._child = None
 
+    def pause(self) -> None:
+        assert self._child
+        self._child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._child
+        self._child.send_signal(signal.SIGCONT)
+
     def ask(self, *command: str | int | bytes) -> Any:
         """What it says, in bytes and lists."""
         password = None if self._sentinel else PASSWORD
@@ -117,6 +126,12 @@ class Redises(ABC):
         others = {None, dead}
         eventually_sync(lambda: self.primary(key) not in others, within_s=READY_S, what="another primary")
         return dead
+
+    def wait_for_replicas(self) -> None:
+        """Until what was written is at a replica of every primary, too."""
+        eventually_sync(
+            lambda: all(s.ask("WAIT", 1, 100) for s in self.primaries()), within_s=READY_S, what="replicas"
+        )
 
     def revive(self) -> None:
         """Start whoever is dead; returns when all of them are in step again."""
@@ -197,21 +212,34 @@ class ClusterOfServers(Redises):
         ports = {place[1] for _, _, place, *_ in self._anybody().ask("CLUSTER", "SLOTS")}
         return [self._by_port(port) for port in sorted(ports)]
 
-    def move(self, key: str) -> Server:
-        """Move the slot of a key, with everything in it, to another primary; the new one."""
+    def move(self, key: str) -> None:
+        """Move the slot of a key, with everything in it, to another primary."""
+        list(self.moving(key))
+
+    def moving(self, key: str) -> Iterator[str]:
+        """The same step by step; the name of the last one."""
         slot = key_slot(key.encode())
         source = eventually_sync(lambda: self._owner(slot), within_s=READY_S, what="an owner")
         assert source
         to = next(server for server in self.primaries() if server is not source)
         ids = {server: server.ask("CLUSTER", "MYID") for server in (source, to)}
+        yield "before"
         to.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+        yield "begun"
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
-            to_there = "MIGRATE", "127.0.0.1", to.port, "", 0, 60_000, "AUTH", PASSWORD, "KEYS"
-            source.ask(*to_there, *keys)
+            _carry(source, to, keys)
+        yield "carried"
         for server in (to, source):
             server.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
-        return to
+        yield "done"
+
+    def move_one(self, key: str) -> None:
+        """Carry one key of a slot that is being moved."""
+        nodes = self.primaries()
+        source = next(s for s in nodes if key.encode() in s.ask("KEYS", "*"))
+        to = next(s for s in nodes if b"-<-" in s.ask("CLUSTER", "NODES"))
+        _carry(source, to, [key.encode()])
 
     def _settled(self) -> bool:
         """All know the same owners, and every replica has what its primary has."""
@@ -280,6 +308,10 @@ class WatchedServers(Redises):
         others = sentinel.ask("SENTINEL", "SENTINELS", SERVICE)
         replicas = sentinel.ask("SENTINEL", "REPLICAS", SERVICE)
         return len(others) == len(self.sentinels) - 1 and len(replicas) == len(self.servers) - 1
+
+
+def _carry(source: Server, to: Server, keys: Sequence[bytes]) -> None:
+    source.ask("MIGRATE", "127.0.0.1", to.port, "", 0, 60_000, "AUTH", PASSWORD, "KEYS", *keys)
 
 
 def _told(sentinel: Server) -> str:

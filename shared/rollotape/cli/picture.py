@@ -120,19 +120,19 @@ def _memory(part: Part[Server]) -> dict[str, Any] | None:
         return None
     return {
         "title": part.seen.title,
-        "memory_bytes": part.seen.number("used_memory"),
-        "max_bytes": part.seen.number("maxmemory"),
-        "ops_per_s": part.seen.number("instantaneous_ops_per_sec"),
+        "memory_bytes": part.seen.total("used_memory"),
+        "max_bytes": part.seen.total("maxmemory"),
+        "ops_per_s": part.seen.total("instantaneous_ops_per_sec"),
     }
 
 
 def _cache(part: Part[Server] | None) -> dict[str, Any] | None:
     if part is None or part.seen is None:
         return None
-    hits, misses = part.seen.number("keyspace_hits"), part.seen.number("keyspace_misses")
+    hits, misses = part.seen.total("keyspace_hits"), part.seen.total("keyspace_misses")
     told = _memory(part) or {}
     ratio = round(hits / (hits + misses), 4) if hits + misses else None
-    return told | {"hit_ratio": ratio, "evicted": part.seen.number("evicted_keys")}
+    return told | {"hit_ratio": ratio, "evicted": part.seen.total("evicted_keys")}
 
 
 def _database(seen: Observation) -> dict[str, Any]:

@@ -72,6 +72,11 @@ async def servers(client: Redis) -> list[Redis]:
     return await client.primaries() if isinstance(client, Cluster) else [client]
 
 
+def mode(about: Mapping[str, Any]) -> str:
+    """Of a server by its INFO: standalone, cluster or sentinel; Valkey has a word of its own for it."""
+    return str(about.get("redis_mode") or about.get("server_mode") or "standalone")
+
+
 def policies(about: Iterable[Mapping[str, Any]]) -> str:
     """What servers do when they are full, by their INFO: one word where they agree."""
     return ", ".join(sorted({str(info.get("maxmemory_policy", "unknown")) for info in about}))
@@ -112,10 +117,11 @@ _PACKING: Mapping[type, type] = {
 }
 
 
-class _Followed(Redis):
+class Followed(Redis):
     """The primary, wherever the Sentinels say that it is; lets go of them, too."""
 
     sentinels: Sentinel
+    service: str
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await super().aclose(close_connection_pool)
@@ -139,7 +145,7 @@ def _of_sentinels(found: Address, options: dict[str, Any]) -> Redis:
     kind = _ManagedSSLConnection if secured else _ManagedConnection
     make: Any = SentinelConnectionPool
     pool = make(found.service, sentinels, connection_class=kind, **options)
-    client = _Followed.from_pool(pool)
-    assert isinstance(client, _Followed)
-    client.sentinels = sentinels
+    client = Followed.from_pool(pool)
+    assert isinstance(client, Followed)
+    client.sentinels, client.service = sentinels, found.service
     return client

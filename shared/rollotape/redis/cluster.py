@@ -113,6 +113,11 @@ class Cluster(Redis):
             await self._look_again()
         return [self.node(place) for place in self._primaries]
 
+    @property
+    def covered_slots(self) -> int:
+        """How many have a node that serves them, as far as we know."""
+        return len(self._slots)
+
     async def at(self, slot: int, work: Callable[[Redis, bool], Awaitable[T]]) -> T:
         """Have work done where the slot is. It is handed the node, and whether to send ASKING first."""
         asked: Place | None = None

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from rollotape.errors import Refused
 from rollotape.redis.addresses import address
-from rollotape.redis.clients import open_client, servers
+from rollotape.redis.clients import mode, open_client, servers
 from rollotape.redis.cluster import Cluster
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry
@@ -100,19 +100,19 @@ async def guard(redis: Redis) -> None:
     """
     for server in await servers(redis):
         about = await server.info("server", "memory", "persistence")
-        _must_be_meant(str(about.get("redis_mode", "standalone")), isinstance(redis, Cluster))
+        _must_be_meant(mode(about), isinstance(redis, Cluster))
         _must_keep(await _policy(server, about))
         if not int(about.get("aof_enabled", 1)):
             log.warning("redis_without_aof", server=_name_of(server))
 
 
-def _must_be_meant(mode: str, is_cluster: bool) -> None:
-    if mode == "sentinel":
+def _must_be_meant(found: str, is_cluster: bool) -> None:
+    if found == "sentinel":
         raise Refused(
             "ROLLO_REDIS_URL names a Sentinel as if it kept the streams: write"
             " redis+sentinel://host:26379,host:26379/NAME, with what the Sentinels call the primary"
         )
-    if mode == "cluster" and not is_cluster:
+    if found == "cluster" and not is_cluster:
         raise Refused(
             "ROLLO_REDIS_URL names a node of a cluster as if it were alone: write"
             " redis+cluster://host:6379,host:6379"
