@@ -224,13 +224,14 @@ def test_a_date_to_come_back_at_is_understood_too() -> None:
     assert errors.seconds(None) is None
 
 
-def test_a_gateway_that_is_gone_is_passed_over_for_the_other() -> None:
+def test_a_gateway_that_is_gone_or_cannot_now_is_passed_over_for_the_other() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.host == "a":
             raise httpx.ConnectError("refused")
-        return page(["A"], None)
+        return problem(503) if request.url.host == "full" else page(["A"], None)
 
     assert client(answer, urls=["http://a", "http://b/"]).ask(calls.symbols()).symbols[0].symbol == "A"
+    assert client(answer, urls=["http://full", "http://b"]).ask(calls.symbols()).symbols[0].symbol == "A"
     with pytest.raises(Unreachable, match="http://a"):
         client(answer, urls="http://a").ask(calls.symbols())
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from rollotape.client.attempts import Attempts, Patience
+from rollotape.client.attempts import Attempts, Patience, is_worth_another
 from rollotape.client.errors import ClientError, NotFound, Refusal, Unreachable, refusal
 from rollotape.client.following import MEDIA_TYPE, Events, Following, Gap, Subscription, Told, Update
 from rollotape.client.questions import BASE, A, Call, I, Listing, Sending, Sent
@@ -89,7 +89,7 @@ def after(steps: Steps[T], outcome: Any) -> Step | Tell[T] | None:
 
 
 class Asker:
-    """Whom to ask, and as whom. Who does not answer is passed over for the next one."""
+    """Whom to ask, and as whom. Who does not answer, or cannot now, is passed over for the next one."""
 
     def __init__(self, urls: str | Sequence[str], key: str | None, patience: Patience) -> None:
         self._urls = [urls] if isinstance(urls, str) else list(urls)
@@ -151,12 +151,13 @@ class Asker:
                 reply: Reply = yield Ask(call, self._url(call.path), self._headers | dict(call.headers))
                 error: ClientError | None = _problem(reply)
             except Unreachable as lost:
-                error = self._passed_over(lost)
+                error = lost
             if error is None or (unsure and isinstance(error, NotFound)):
                 return reply
             if isinstance(error, Refusal) and not call.waits:
                 raise error
             unsure = call.method == "DELETE" and (unsure or _is_open(error))
+            self._pass_over(error)
             yield Wait(attempts.wait_after(error))
 
     # ---- streams
@@ -172,11 +173,10 @@ class Asker:
         while True:
             try:
                 yield from connected(following)
-                error: ClientError = self._passed_over(Unreachable("the stream has ended"))
-            except Unreachable as lost:
-                error = self._passed_over(lost)
-            except ClientError as refused:
-                error = refused
+                error: ClientError = Unreachable("the stream has ended")
+            except ClientError as failure:
+                error = failure
+            self._pass_over(error)
             yield Wait(following.wait_after(error))
 
     def _events(self, following: Events) -> Steps[Update | Gap]:
@@ -206,10 +206,10 @@ class Asker:
     def _url(self, path: str) -> str:
         return self._urls[self._at].rstrip("/") + path
 
-    def _passed_over(self, lost: Unreachable) -> Unreachable:
-        """The next request goes to the next gateway."""
-        self._at = (self._at + 1) % len(self._urls)
-        return lost
+    def _pass_over(self, error: ClientError) -> None:
+        """The next request goes to the next gateway, where that may help."""
+        if is_worth_another(error):
+            self._at = (self._at + 1) % len(self._urls)
 
 
 def refused(reply: Reply) -> Refusal:
