@@ -456,7 +456,7 @@ STREAMS: dict[str, StreamContract] = {
                        summary="Trades of outside systems, partitioned like bars."),
         StreamContract(name="sessions", partitioned=False, groups=(), messages=(SessionsChanged,),
                        summary="Wake-ups after a commit; the marks in dirty_symbols are the queue."),
-        StreamContract(name="updates", partitioned=False, groups=("cache-builder",),
+        StreamContract(name="updates", partitioned=False, groups=("cache-builder", "webhooks"),
                        messages=(VsaUpdate, WyckoffUpdate, PatternUpdate, SignalUpdate, RsUpdate, ScanUpdate,
                                  BacktestProgress, BacktestResult, SystemHealth),
                        summary="Facts after a commit, one entry each, for caches and live viewers."),

@@ -259,13 +259,33 @@ ENTRANTS_BACKLOG = Gauge(
     ("kind",),
 )
 ENTRANTS_OLDEST = Gauge(
-    "rollo_entrants_oldest_mark_seconds", "How long the oldest change has been waiting to be looked at; 0: none"
+    "rollo_entrants_oldest_mark_seconds",
+    "How long the oldest change has been waiting to be looked at; 0: none",
 )
 ENTRANTS_ROWS = Counter(
     "rollo_entrants_rows_total",
     "Symbols that came into a saved scan or left it. change: told, silent (historical, or its owner changed "
     "the scan), left",
     ("change",),
+)
+
+# ---- cache-builder: webhooks
+WEBHOOKS_ATTEMPTS = Counter(
+    "rollo_webhooks_attempts_total",
+    "Attempts to tell a webhook. outcome: delivered (2xx), answered (anything else), unreachable (no answer, "
+    "or an address that is not allowed)",
+    ("outcome",),
+)
+WEBHOOKS_DROPPED = Counter(
+    "rollo_webhooks_dropped_facts_total",
+    "Facts that were not queued: too many were waiting for that webhook",
+)
+WEBHOOKS_WAITING = Gauge("rollo_webhooks_waiting_facts", "Facts that are to be sent to webhooks")
+WEBHOOKS_OLDEST = Gauge(
+    "rollo_webhooks_oldest_fact_seconds", "How long the oldest of them has been waiting; 0: none"
+)
+WEBHOOKS_DISABLED = Gauge(
+    "rollo_webhooks_disabled_webhooks", "Webhooks to which nothing is sent, because everything failed"
 )
 
 # ---- watchdog

@@ -38,7 +38,7 @@ from rollotape.postgres.watchdog import end_stale_transactions
 from rollotape.settings import Settings
 from rollotape.streams.backoff import Backoff, is_outage
 from rollotape.streams.broker import guard, make_broker
-from rollotape.streams.delivery import Delivery, Handler, Weigh, export
+from rollotape.streams.delivery import Delivery, Handler, Standing, Weigh, export
 from rollotape.streams.janitor import Janitor
 from rollotape.streams.leases import Leaseholder, unique_name
 from rollotape.streams.producer import Producer
@@ -93,15 +93,20 @@ class Service:
         """Have something closed when everything else has ended, what was opened last first."""
         self._at_the_end.push_async_callback(close)
 
-    def deliver(self, kind: str, handler: Handler, *, weigh: Weigh | None = None) -> Delivery:
+    def deliver(
+        self, kind: str, handler: Handler, *, weigh: Weigh | None = None, group: str | None = None
+    ) -> Delivery:
         """Deliver this replica's share of the partitions of `kind` to `handler`, once the start is over.
+
+        `group` is that of the worker unless it is named.
 
         All kinds of a worker share their leases: a partition of each comes and goes with the others.
         """
-        delivery = Delivery(self.broker, kind, self.name, handler, self.settings, weigh=weigh)
+        delivery = Delivery(self.broker, kind, group or self.name, handler, self.settings, weigh=weigh)
         self._deliveries.append(delivery)
-        self._health.alive_when(f"delivery of {kind}", delivery.alive)
-        self._health.ready_when(f"groups of {kind}", lambda: _delivering(delivery))
+        what = kind if group is None else f"{kind} to {group}"
+        self._health.alive_when(f"delivery of {what}", delivery.alive)
+        self._health.ready_when(f"groups of {what}", lambda: _delivering(delivery))
         return delivery
 
     def _share(self) -> None:
@@ -124,12 +129,16 @@ class Service:
         await asyncio.gather(*(delivery.hold(partitions) for delivery in self._deliveries))
 
     async def _export_standings(self) -> None:
+        found: dict[str, list[Standing]] = {delivery.group: [] for delivery in self._deliveries}
         try:
-            standings = [s for delivery in self._deliveries for s in await delivery.standings()]
+            for delivery in self._deliveries:
+                found[delivery.group] += await delivery.standings()
         except BaseException:
-            export([], self.name)  # a gauge that stands still would look like a stack that does
+            for group in found:
+                export([], group)  # a gauge that stands still would look like a stack that does
             raise
-        export(standings, self.name)
+        for group, standings in found.items():
+            export(standings, group)
 
     def every(self, seconds: float, job: Job) -> None:
         """Run a job again and again. One that fails runs again at its next turn; a series is logged once."""

@@ -133,6 +133,15 @@ class Settings(BaseSettings):
     jwt_scopes: str = Field(
         "read=read,write=write,admin=admin", description="Our scopes, each with what the claim calls it."
     )
+    webhooks_networks: str = Field(
+        "", description="Networks that webhooks may lead to though they are not public: 10.1.0.0/16,::1/128."
+    )
+    webhooks_http: Literal["on", "off"] = Field(
+        "off", description="Whether webhooks may have http:// addresses; what they are told is then readable."
+    )
+    webhooks_days: int = Field(
+        3, ge=1, le=365, description="A webhook to which nothing could be sent for so many days is disabled."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least to be logged.")
 
 

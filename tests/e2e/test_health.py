@@ -31,6 +31,7 @@ def test_every_part_of_a_stack_that_runs_is_seen_at_work(data_dir: Path) -> None
         assert {(c["stream"], c["group"]): (c["lag"], c["missing"]) for c in speed["consumers"]} == {
             ("bars", "detector"): (0, 0), ("patterns", "detector"): (0, 0),
             ("signals", "detector"): (0, 0), ("updates", "cache-builder"): (0, 0),
+                ("updates", "webhooks"): (0, 0),
         }  # fmt: skip
         routes = {r["route"] for r in speed["routes"]}
         assert "/api/pattern-discovery/health" in routes

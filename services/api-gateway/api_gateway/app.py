@@ -36,6 +36,7 @@ from api_gateway.routes import (
     universes,
     vsa,
     watchlists,
+    webhooks,
 )
 from rollotape import __version__, calendars
 from rollotape.settings import Settings
@@ -116,6 +117,7 @@ def create_app(settings: Settings, *, tells: bool = False) -> Gateway:
         symbols.add_to(app, prefix, tag)
         watchlists.add_to(app, prefix, tag)
         scans.add_to(app, prefix, tag)
+        webhooks.add_to(app, prefix, tag)
     return app
 
 

@@ -17,6 +17,7 @@ from api_gateway.before import Scans
 from api_gateway.kept import Kept
 from api_gateway.limits import Limits
 from api_gateway.lists import Lists
+from api_gateway.places import Places
 from api_gateway.tail import Tail
 from api_gateway.timings import Timings
 from api_gateway.tokens import rules
@@ -32,6 +33,7 @@ from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
+from rollotape.webhooks import addresses
 
 if TYPE_CHECKING:  # asyncpg's classes are generic in their stubs only
     from asyncpg.pool import Pool
@@ -200,11 +202,13 @@ class Backends:
         self.reader = PatternReader(self.streams.redis)
         self.scans = Scans()
         self.lists = Lists(self.postgres)
+        self.webhooks = addresses.policy(settings.webhooks_networks, settings.webhooks_http)
         self.timings = Timings()
         self.tail = Tail(self.streams.redis)
         counting = open_redis(settings.cache_url or settings.redis_url)
         assert counting is not None
         limits = Limits(counting, settings.rate_window_s)
+        self.places = Places(counting, settings.ws_clients_per_key)
         self.access = Access(settings, self.postgres, limits, rules(settings))
         self.audit = Audit(self.postgres, settings.audit_days)
         self._watch = Postgres(settings.model_copy(update={"pool_size": 1}), "moments")
@@ -273,6 +277,7 @@ class Backends:
     async def close(self) -> None:
         """Let go of every connection; asking again opens them again."""
         await self.tail.close()
+        await self.places.close()
         await self.access.close()
         await self.audit.close()
         await self.look.close()

@@ -13,6 +13,8 @@ from api_gateway import queries
 from api_gateway.problems import FieldError, Problem, invalid
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.sectors import SECTORS
+from rollotape.webhooks.addresses import LONGEST_URL
+from rollotape.webhooks.facts import EVENTS
 
 MOST_SYMBOLS = 1_000
 LONGEST_NAME = 80
@@ -97,6 +99,36 @@ class SavedScanBody(Body):
 
     name: Name
     filters: ScanFilters
+
+
+Event = Literal[EVENTS]  # type: ignore[valid-type]  # made of data
+
+
+class WebhookBody(Body):
+    """A webhook as a whole."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "Desk", "url": "https://example.org/rollo", "events": ["scan.new_entrants"]},
+                {
+                    "name": "Oil", "url": "https://example.org/oil", "events": ["pattern.detected"],
+                    "symbols": ["XOM"],
+                },
+            ]
+        }
+    )  # fmt: skip
+
+    name: Name
+    url: str = Field(
+        min_length=1,
+        max_length=LONGEST_URL,
+        description="Begins with https://, and leads to a public address.",
+    )
+    events: list[Event] = Field(min_length=1, max_length=len(EVENTS), description="Types of facts.")
+    symbols: list[Symbol] = _absent(
+        min_length=1, max_length=MOST_SYMBOLS, description="What is told of these alone; of all, if left out."
+    )
 
 
 def pairs(filters: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import asyncio
 from time import monotonic
 
+from cache_builder import hooks
 from cache_builder.counting import count
 from cache_builder.entering import Enter
 from cache_builder.handlers import SERVICE, ApplyUpdates
@@ -19,6 +20,8 @@ from rollotape.redis.clients import open_client
 from rollotape.sampling import Sampling
 from rollotape.streams.outbox import Outbox
 from rollotape.survey import Survey
+from rollotape.webhooks import addresses
+from rollotape.webhooks.sending import Sender
 
 TEND_EVERY_S = 0.25
 """So long a reader waits at most until somebody hears that the model is broken."""
@@ -33,6 +36,9 @@ COUNT_EVERY_S = 0.5
 """The same of other answers than those about trades."""
 ENTER_EVERY_S = 0.5
 """So long a newcomer to a saved scan waits at most, and as many as come meanwhile are one message."""
+SEND_EVERY_S = 0.25
+"""So long a fact that was queued for a webhook waits at most for its first attempt."""
+TIDY_EVERY_S = 10.0
 SWEEP_EVERY_S = 2.0
 UNSAID_S = 5.0
 """What was committed and is still unsaid after this long was left by a crash."""
@@ -68,6 +74,7 @@ async def start(worker: service.Service) -> None:
     async def count_up() -> None:
         await count(worker.pool)
 
+    worker.deliver("updates", hooks.QueueFacts(worker.pool), group=hooks.GROUP)
     outbox = Outbox(worker.pool, worker.producer)
 
     async def sweep() -> None:
@@ -80,6 +87,7 @@ async def start(worker: service.Service) -> None:
 
     worker.every(ROLL_LEAST_PAUSE_S, roll_up)
     worker.every(ENTER_EVERY_S, enter)
+    _send(worker)
     worker.every(SWEEP_EVERY_S, sweep)
     worker.every(COUNT_EVERY_S, count_up)
     _watch(worker)
@@ -106,6 +114,22 @@ def _watch(worker: service.Service) -> None:
     if worker.settings.verify_every_s:
         sampling = Sampling(worker.settings.verify_symbols)
         worker.every(worker.settings.verify_every_s, sampling.turn)
+
+
+def _send(worker: service.Service) -> None:
+    settings = worker.settings
+    sender = Sender(addresses.policy(settings.webhooks_networks, settings.webhooks_http))
+    sending = hooks.Send(worker.pool, sender, settings.webhooks_days)
+    worker.at_the_end(sending.close)
+
+    async def send() -> None:
+        await sending.turn()
+
+    async def tidy() -> None:
+        await sending.tidy()
+
+    worker.every(SEND_EVERY_S, send)
+    worker.every(TIDY_EVERY_S, tidy)
 
 
 async def _warming(worker: service.Service) -> Warming | None:

@@ -1,4 +1,4 @@
-"""Tables `watchlists` and `saved_scans`: what users keep, each their own. Written by the gateway."""
+"""Tables `watchlists`, `saved_scans` and `webhooks`: what users keep. Written by the gateway."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -114,6 +114,7 @@ class Shelf:
 
 WATCHLISTS = Shelf("watchlists", "watchlists")
 SAVED_SCANS = Shelf("saved_scans", "saved scans")
+WEBHOOKS = Shelf("webhooks", "webhooks")
 
 
 @asynccontextmanager

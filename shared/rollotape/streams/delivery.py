@@ -74,6 +74,10 @@ class Delivery:
         self._changing = asyncio.Lock()
 
     @property
+    def group(self) -> str:
+        return self._plan.group
+
+    @property
     def held(self) -> frozenset[int]:
         """The partitions that are being delivered."""
         return frozenset(self._running)
