@@ -36,8 +36,11 @@ def _window(text: str) -> str:
     return text
 
 
+_DAYS = "[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650"
 Window = Annotated[
-    str, AfterValidator(_window), WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}[mhd]$"})
+    str,
+    AfterValidator(_window),
+    WithJsonSchema({"type": "string", "pattern": f"^([1-9][0-9]{{0,3}}[mh]|({_DAYS})d)$"}),
 ]
 
 
