@@ -9,7 +9,7 @@ restored from an older backup.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -37,6 +37,8 @@ KINDS = ("bars", "patterns", "signals")
 FOUND = ("applied", "superseded", "running", "dead", "missing")
 ENTRIES = 20
 """Of one stream looked at in one turn, of the newest and of older ones each."""
+BYTES = 150_000
+"""Of them at most, but for one entry: frames hold up to a thousand bars, and others wait for this process."""
 ROWS = 4_000
 """After so many a turn is over; the next one begins with another stream."""
 
@@ -78,6 +80,9 @@ class Accounts:
             "signals": (Signals(pool), signals.read),
         }
         self._chance = chance or random.Random()
+        for kind in KINDS:
+            for where in FOUND:
+                metrics.ACCOUNTED.labels(kind, where)
         self._next = 0
         self._seen: dict[str, str] = {}
         """The newest entry of each stream that was acknowledged when it was looked at last."""
@@ -156,7 +161,7 @@ class Accounts:
 
     async def _between(self, stream: str, first: str, last: str, count: int = ENTRIES) -> list[Sent]:
         found: Any = await self._redis.xrange(stream, first, last, count=count)
-        return [Sent(name.decode(), fields.get(FIELD)) for name, fields in found]
+        return list(_few(Sent(name.decode(), fields.get(FIELD)) for name, fields in found))
 
     async def _of_bars(self, sent: Sequence[Sent]) -> Found:
         read = intake.read([Message(entry.payload, entry.arrived_ms) for entry in sent], self._sessions)
@@ -184,6 +189,15 @@ class Accounts:
             held = stored.get(fact.id)
             found[_where(fact.rank, held and held.rank)] += 1
         return found
+
+
+def _few(entries: Iterable[Sent]) -> Iterator[Sent]:
+    size = 0
+    for entry in entries:
+        size += len(entry.payload or b"")
+        yield entry
+        if size > BYTES:
+            return
 
 
 def before(entry_id: str) -> str:
