@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact
 from itertools import accumulate, compress, pairwise, product, repeat
 from math import fsum
-from operator import mul
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -331,7 +330,7 @@ class _Day:
         squares = (parts << np.array(self._weights, object)[:, None]).sum(axis=0).tolist()
         return zip(*plain, squares, strict=True)
 
-    def _held(self, which: Codes, starts: Codes, ends: Codes) -> Iterator[int]:
+    def _held(self, which: Codes, starts: Codes, ends: Codes) -> list[int]:
         """Of each group how many trades were held for how many sessions."""
         codes, values = self._sessions
         cell = np.repeat(np.arange(len(starts)) * len(values), ends - starts) + codes[which]
@@ -341,11 +340,10 @@ class _Day:
             counts = counts[found]
         else:
             found, counts = np.unique(cell, return_counts=True)
-        borders = np.searchsorted(found, np.arange(len(starts) + 1) * len(values)).tolist()
-        powers = [HELD_BASE**value for value in values]
-        parts = list(map(mul, map(powers.__getitem__, (found % len(values)).tolist()), counts.tolist()))
-        for first, end in pairwise(borders):
-            yield sum(parts[first:end])
+        powers = np.array([HELD_BASE**value for value in values], object)
+        borders = np.searchsorted(found, np.arange(len(starts)) * len(values))
+        whole: list[int] = np.add.reduceat(powers[found % len(values)] * counts, borders).tolist()
+        return whole
 
 
 def _sorted(parts: Sequence[tuple[Codes, Codes]], borders: Sequence[int]) -> tuple[Codes, Codes, list[int]]:
