@@ -113,8 +113,7 @@ class Access:
             if problem.kind is UNAUTHORIZED:
                 await self._charge(scope, stranger(scope), self._rate_of_strangers)
             raise
-        name = caller.key_id if caller.key_id != "jwt" else f"jwt:{caller.owner}"
-        await self._charge(scope, name, caller.rate or self._rate)
+        await self._charge(scope, caller.counted_as, caller.rate or self._rate)
         return caller
 
     async def recognise(self, text: str, scope: Scope | None = None) -> Caller:

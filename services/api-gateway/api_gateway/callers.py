@@ -20,6 +20,11 @@ class Caller:
     rate: int | None = None
     """Requests in a window, where the key has a number of its own."""
 
+    @property
+    def counted_as(self) -> str:
+        """Under what name it is counted; of tokens, which come and go, under that of their subject."""
+        return f"jwt:{self.owner}" if self.key_id == "jwt" else self.key_id
+
 
 LOCAL = Caller("local", "local", "admin")
 """Everybody on this machine, where no keys are asked for."""

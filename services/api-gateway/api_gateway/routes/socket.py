@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import time
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from http import HTTPStatus
@@ -55,7 +54,6 @@ class Sockets:
         self._asking: asyncio.Task[UUID] | None = None
         self._asked_at = 0.0
         self.count = 0
-        self.by_key: Counter[str] = Counter()
 
     @property
     def asks_for_keys(self) -> bool:
@@ -118,6 +116,8 @@ class _Connection:
         self._caller: Caller | None = None
         self._token: str | None = None
         self._client: Client | None = None
+        self._counted_as: str | None = None
+        """The name of which it has taken a place."""
         self._faults = 0
 
     async def talk(self) -> None:
@@ -131,9 +131,9 @@ class _Connection:
             log.exception("defect", task="stream")
             self._end(500, "the gateway failed; this is a bug")
         finally:
+            if self._counted_as is not None:
+                self._sockets.servers.places.leave(self._counted_as)
             if self._client:
-                self._sockets.by_key[self._key_id] -= 1
-                self._sockets.by_key += Counter()  # without those that have none
                 await self._hub.leave(self._client)
 
     # ---- who it is
@@ -168,20 +168,14 @@ class _Connection:
         await self._enter(caller)
 
     async def _enter(self, caller: Caller) -> None:
+        places = self._sockets.servers.places
+        if caller is not LOCAL:
+            if not await places.take(caller.counted_as):
+                raise self._end(406, f"connection limit: {places.most} for a key, at all gateways together")
+            self._counted_as = caller.counted_as
         self._caller = caller
-        held, most = self._sockets.by_key, self._sockets.settings.ws_clients_per_key
-        if caller is not LOCAL and held[self._key_id] >= most:
-            raise self._end(406, f"connection limit: {most} for a key")
-        held[self._key_id] += 1
         self._client = self._hub.join(self._wire)
         await self._say({"T": "authenticated", "owner": caller.owner, "scope": caller.scope})
-
-    @property
-    def _key_id(self) -> str:
-        """Under what its connections are counted; of a token, under its subject."""
-        assert self._caller
-        caller = self._caller
-        return f"jwt:{caller.owner}" if caller.key_id == "jwt" else caller.key_id
 
     async def _recheck(self) -> None:
         """Whoever was let in may have been shut out since; while nobody can tell, things stay as they are."""

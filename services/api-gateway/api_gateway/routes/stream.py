@@ -1,7 +1,7 @@
 """Server-sent events: facts about patterns as they come, and those a client missed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from api_gateway import callers, openapi, problems, queries
 from api_gateway.dependencies import Servers
+from api_gateway.places import Places
 from api_gateway.tail import Fact, Listener, Tail, place
 from rollotape.errors import Unavailable
 from rollotape.metrics import SSE_CLIENTS
@@ -22,7 +23,7 @@ RETRY_MS = 1_000
 
 log = structlog.get_logger()
 
-_DECLARED = openapi.failing(422, 503) | {
+_DECLARED = openapi.failing(422, 429, 503) | {
     200: {
         "description": "Events `pattern.detected`, `pattern.updated`, `pattern.expired`, "
         "`pattern.retracted`, `scan.new_entrants`, `system.health` and `gap`, for ever",
@@ -78,8 +79,10 @@ async def get_stream(
     last = request.headers.get("last-event-id")
     after = None if last is None else place(last, epoch)
     kinds = tuple(_KINDS[channel] for channel in asked.channels)
-    listener = Listener(kinds, callers.of(request.scope).owner)
-    stream = _Events(servers.tail, listener, epoch, after)
+    caller = callers.of(request.scope)
+    stream = _Events(servers.tail, Listener(kinds, caller.owner), epoch, after)
+    if caller is not callers.LOCAL:
+        await stream.take_place(servers.places, caller.counted_as)
     await stream.begin()
     return stream
 
@@ -96,6 +99,18 @@ class _Events(Response):
         self._listener = listener
         self._heard: AsyncIterator[list[Fact]] = tail.listen(self._listener, after)
         self._first: list[Fact] = []
+        self._leave: Callable[[], None] = lambda: None
+
+    async def take_place(self, places: Places, name: str) -> None:
+        """One of those that a key may have; given back at the end.
+
+        Raises:
+            Problem: 429, all of them are taken.
+        """
+        if not await places.take(name):
+            detail = f"A key may have {places.most} streams open, at all gateways together."
+            raise problems.Problem(problems.TOO_MANY_REQUESTS, detail, headers={"Retry-After": "1"})
+        self._leave = lambda: places.leave(name)
 
     async def begin(self) -> None:
         """The first page, as long as there can still be a problem instead of an answer."""
@@ -103,6 +118,7 @@ class _Events(Response):
             self._first = await anext(self._heard)
         except BaseException as error:
             self._tail.leave(self._listener)
+            self._leave()
             if not isinstance(error, Unavailable):
                 raise
             log.warning("updates_away", error=str(error))
@@ -120,6 +136,7 @@ class _Events(Response):
         finally:
             SSE_CLIENTS.dec()
             self._tail.leave(self._listener)
+            self._leave()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
