@@ -54,7 +54,9 @@ class Desk:
         return [tuple(r) for r in await self.connection.fetch("SELECT * FROM unrolled_days ORDER BY id")]
 
     async def generation(self) -> int:
-        found: int = await self.connection.fetchval("SELECT generation FROM generations")
+        found: int = await self.connection.fetchval(
+            "SELECT generation FROM generations WHERE dataset = 'analytics'"
+        )
         return found
 
     async def report(self) -> Report:
