@@ -118,11 +118,26 @@ class Redises(ABC):
     @abstractmethod
     def primaries(self) -> Sequence[Server]: ...
 
+    def deafen(self, key: str) -> None:
+        """Whoever follows the primary of a key hears nothing of it any more; see `hear`."""
+        of = eventually_sync(lambda: self.primary(key), within_s=READY_S, what="a primary")
+        assert of
+        for server in self.servers:
+            if server is not of:
+                server.ask("CONFIG", "SET", "masterauth", "wrong")
+        of.ask("CLIENT", "KILL", "TYPE", "replica")
+
+    def hear(self) -> None:
+        for server in self.servers:
+            if server.running:
+                server.ask("CONFIG", "SET", "masterauth", PASSWORD)
+
     def replace(self, key: str) -> Server:
         """Kill the primary of a key and wait until another server has taken its place; the dead one."""
         dead = eventually_sync(lambda: self.primary(key), within_s=READY_S, what="a primary")
         assert dead
         dead.kill()
+        self.hear()
         others = {None, dead}
         eventually_sync(lambda: self.primary(key) not in others, within_s=READY_S, what="another primary")
         return dead
