@@ -263,7 +263,7 @@ class Filters(Said):
     test_confirmed: bool = _absent()
     side: _among("accumulation", "distribution") = _absent()  # type: ignore[valid-type]
     detected_since: str = _absent(json_schema_extra={"format": "date-time"})
-    universe: str = _absent(min_length=1, max_length=80, description="One that is there.")
+    universe: str = _absent(pattern="^[A-Za-z0-9][A-Za-z0-9_:-]{0,79}$", description="One that is there.")
     watchlist_id: UUID = _absent(description="One of your own.")
     scan_id: UUID = _absent(description="One of your own.")
 
