@@ -34,6 +34,8 @@ MOST_TRADES = 50_000
 """After a day that makes them so many a run goes on with no further one, however fast it was."""
 ALIVE_S = 1.0
 """While it computes, so often a run lets PostgreSQL know that its transaction is not forgotten."""
+MOST_REMEMBERED = 8
+"""Days whose rows are known: a run is of today, and of the days of patterns that changed."""
 PATIENCE_S = 3_600.0
 """To mark everything every trade is looked at."""
 
@@ -92,9 +94,8 @@ class Memory:
     standing: tuple[str, int] = ("", 0)
     wholes: Mapping[str, Whole] = field(default_factory=dict)
     """By grain."""
-    day: int | None = None
-    kinds: Mapping[Kind, Measures] = field(default_factory=dict)
-    """Rows of a day as they are stored."""
+    kinds: Mapping[int, Mapping[Kind, Measures]] = field(default_factory=dict)
+    """Rows of the last days rolled, as they are stored."""
 
 
 class Rollups:
@@ -202,7 +203,7 @@ class _Running:
 
     async def _write_kinds(self, day: int, kinds: Mapping[Kind, Measures]) -> None:
         """Only those that are others now, where that is known: of a busy day few are, from run to run."""
-        known = self.memory.kinds if self.memory.day == day else None
+        known = self.memory.kinds.get(day)
         if known is None or known.keys() - kinds.keys():
             await self._connection.execute(self._sql["forget_kinds"], day)
             rows = _kinds(day, kinds)
@@ -210,7 +211,8 @@ class _Running:
         else:
             changed = {kind: measures for kind, measures in kinds.items() if known.get(kind) != measures}
             await self._connection.executemany(_STORE_KIND, list(_kinds(day, changed)))
-        self.memory.day, self.memory.kinds = day, kinds
+        others = [(other, of) for other, of in self.memory.kinds.items() if other != day]
+        self.memory.kinds = {**dict(others[1 - MOST_REMEMBERED :]), day: kinds}
 
     async def _join(self, grain: str, changed: Parts) -> Parts:
         """The months of some days anew, or the years of some months."""
@@ -229,7 +231,7 @@ class _Running:
             )
             known = Whole(whole, whole, {}, await self._computed(lambda: _stored(found)))
         so_far = known
-        grown, headings = await self._computed(lambda: _grown(so_far, changed))
+        grown, headings = await self._computed(lambda: _grown(so_far, changed, _APART[grain]))
         self.memory.wholes = {**self.memory.wholes, grain: grown}
         await self._replace(grain, whole, headings)
         return headings
@@ -287,12 +289,16 @@ def _measures(row: Sequence[Any]) -> Measures:
     return Measures._make([*counts, *sums, int(held), last_exit])
 
 
-def _grown(known: Whole, changed: Parts) -> tuple[Whole, Mapping[Heading, Measures]]:
-    """With parts that changed, none of them before `until`; and everything joined."""
-    last, parts = max(changed), {**known.rest, **changed}
-    before, rest = ([first for first in sorted(parts) if (first < last) is b] for b in (True, False))
-    joined = join_days([known.joined, *(parts[first] for first in before)])
-    grown = Whole(known.first, last, joined, {first: parts[first] for first in rest})
+def _grown(known: Whole, changed: Parts, apart: int) -> tuple[Whole, Mapping[Heading, Measures]]:
+    """With parts that changed, none of them before `until`; and everything joined.
+
+    The last ones stay apart: a pattern that is told to have had its test changes days before today.
+    """
+    parts = {**known.rest, **changed}
+    ordered = sorted(parts)
+    before, rest = ordered[:-apart], ordered[-apart:]
+    joined = join_days([known.joined, *(parts[first] for first in before)]) if before else known.joined
+    grown = Whole(known.first, rest[0], joined, {first: parts[first] for first in rest})
     return grown, join_days([joined, *grown.rest.values()])
 
 
@@ -303,6 +309,8 @@ def _turn(day: int) -> tuple[int, int]:
 
 _PARTS = {"month": "day", "year": "month"}
 """Of what each grain is joined."""
+_APART = {"month": 5, "year": 2}
+"""So many of its last parts may change without those before being read and joined again."""
 
 
 def _first(grain: str, day: int) -> int:
