@@ -16,6 +16,7 @@ from support.questions_of_clients import ALL
 
 IN_THE_PATH = {
     "symbol", "pattern_id", "trade_id", "pattern_type", "key", "watchlist_id", "scan_id",
+    "webhook_id",
 }  # fmt: skip
 OF_THE_CLIENT = {"page_token", "format"}
 """They are said where pages are followed, and where CSV is asked for."""
@@ -112,7 +113,12 @@ def test_a_subscription_has_every_channel_and_every_filter() -> None:
     assert following.StreamFilters.__annotations__.keys() == set(subscriptions.FILTERS) - OTHER_NAMES
 
 
-@pytest.mark.parametrize("name", ["make_watchlist", "replace_watchlist", "save_scan", "replace_scan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "make_watchlist", "replace_watchlist", "save_scan", "replace_scan", "make_webhook", "replace_webhook",
+    ],
+)  # fmt: skip
 def test_what_is_kept_is_said_in_the_fields_of_its_body(document: dict[str, Any], name: str) -> None:
     call, schemas = ALL[name], document["components"]["schemas"]
     _, operation = of(document, call)

@@ -32,7 +32,7 @@ NOT_LONG = Patience(tries=2, first_s=0.01)
 AS_CSV = (
     "scan", "pattern_summary", "symbols", "detections", "bars", "vsa", "markers", "strength", "leaders",
     "strength_history", "performance", "sectors", "trend", "trades", "vsa_metrics",
-    "preliminary_events", "universes", "universe", "watchlists", "saved_scans",
+    "preliminary_events", "universes", "universe", "watchlists", "saved_scans", "webhooks",
 )  # fmt: skip
 OF_THE_GATEWAY = {"alive", "openapi", "asyncapi", "dashboard", "discovery_performance"}
 """It answers these from itself, or says in the answer what is away."""

@@ -61,6 +61,7 @@ QUESTIONS: dict[str, Call[Any]] = {
     "universe": calls.universe("sector:energy", **_PAGE),
     "watchlists": calls.watchlists(**_PAGE),
     "saved_scans": calls.saved_scans(**_PAGE),
+    "webhooks": calls.webhooks(**_PAGE),
 }  # fmt: skip
 """Those that anybody may ask of a gateway with data."""
 CHANGES: dict[str, Call[Any]] = {
@@ -72,6 +73,13 @@ CHANGES: dict[str, Call[Any]] = {
     "save_scan": calls.save_scan("Mine", **_SAVED),
     "replace_scan": calls.replace_scan(SOMEBODYS, "Mine", version=1, **_SAVED),
     "delete_scan": calls.delete_scan(SOMEBODYS, version=2),
+    "webhook": calls.webhook(SOMEBODYS),
+    "make_webhook": calls.make_webhook("Mine", "https://example.org", "pattern.detected", symbols="AAPL"),
+    "replace_webhook": calls.replace_webhook(
+        SOMEBODYS, "Mine", "https://example.org", ["pattern.detected"], symbols=["AAPL"], version=1
+    ),
+    "delete_webhook": calls.delete_webhook(SOMEBODYS, version=2),
+    "deliveries": calls.deliveries(SOMEBODYS, **_PAGE),
 }
 """Those about what somebody has made first."""
 ALL = QUESTIONS | CHANGES

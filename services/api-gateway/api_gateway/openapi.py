@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api_gateway import problems
-from api_gateway.bodies import SavedScanBody, ScanFilters, WatchlistBody
+from api_gateway import answered, problems
+from api_gateway.bodies import SavedScanBody, ScanFilters, WatchlistBody, WebhookBody
 from api_gateway.paths import is_open
 from rollotape.events import Bar, PatternEvent, SignalEvent
 
@@ -118,11 +118,12 @@ def completed(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     schemas["Bar"] = _schema(Bar, schemas)
     schemas["PatternEvent"] = _schema(PatternEvent, schemas)
     schemas["SignalEvent"] = _schema(SignalEvent, schemas)
-    for model in (WatchlistBody, ScanFilters, SavedScanBody):
+    for model in (WatchlistBody, ScanFilters, SavedScanBody, WebhookBody):
         schemas[model.__name__] = _schema(model, schemas)
     components["securitySchemes"] = _SCHEMES
     of_all, of_those_asked = ({str(kind.status): _problem(kind) for kind in kinds} for kinds in _REFUSALS)
     limited = {name: {"$ref": f"#/components/headers/{name}"} for name in _LIMITED}
+    components["examples"] = answered.problems()
     for path, operations in document["paths"].items():
         for operation in operations.values():
             operation["responses"] |= of_all
@@ -132,6 +133,8 @@ def completed(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
                 answer["headers"] = answer.get("headers", {}) | limited
             if keys:
                 operation["security"] = [{name: []} for name in _SCHEMES]
+        for method, operation in operations.items():
+            answered.illustrate(operation, method)
     return document
 
 

@@ -335,7 +335,7 @@ def discovery_performance() -> Call[answers.Performance]:
     return _one(answers.Performance, "pattern-discovery/performance")
 
 
-# ---- universes, watchlists, saved scans
+# ---- universes, watchlists, saved scans, webhooks
 
 
 def universes(
@@ -411,6 +411,53 @@ def delete_scan(scan_id: Id, *, version: int | None = None) -> Call[None]:
     return _removed(f"users/scans/{part(scan_id)}", version)
 
 
+def webhooks(**asked: Unpack[Paged]) -> Listing[answers.WebhooksAnswer, answers.WebhookItem]:
+    """Where facts are sent for you, by name, and how that goes."""
+    return _listing(answers.WebhooksAnswer, "users/webhooks", asked, lambda page: page.webhooks)
+
+
+def webhook(webhook_id: Id) -> Call[answers.WebhookAnswer]:
+    """One of yours, without its secret. NotFound: none of yours has this id."""
+    return _one(answers.WebhookAnswer, f"users/webhooks/{part(webhook_id)}")
+
+
+def make_webhook(
+    name: str, url: str, events: Text, *, symbols: Text | None = None, key: str | None = None
+) -> Call[answers.WebhookAnswer]:
+    """Send facts of these types (`scan.new_entrants`) there; once, as `make_watchlist` says.
+
+    The answer has the `secret` of the signatures; no other one ever has.
+    """
+    return _made(answers.WebhookAnswer, "users/webhooks", _webhook(name, url, events, symbols), key)
+
+
+def replace_webhook(
+    webhook_id: Id,
+    name: str,
+    url: str,
+    events: Text,
+    *,
+    symbols: Text | None = None,
+    version: int | None = None,
+) -> Call[answers.WebhookAnswer]:
+    """Put another one in its place, with the same secret; one that was disabled is tried again."""
+    path = f"users/webhooks/{part(webhook_id)}"
+    return _put(answers.WebhookAnswer, path, _webhook(name, url, events, symbols), version)
+
+
+def delete_webhook(webhook_id: Id, *, version: int | None = None) -> Call[None]:
+    """With everything that waits for it. Changed: it is not of this `version` any more."""
+    return _removed(f"users/webhooks/{part(webhook_id)}", version)
+
+
+def deliveries(
+    webhook_id: Id, **asked: Unpack[Paged]
+) -> Listing[answers.DeliveriesAnswer, answers.DeliveryItem]:
+    """What was sent to one of them, the newest first. NotFound: none of yours has this id."""
+    path = f"users/webhooks/{part(webhook_id)}/deliveries"
+    return _listing(answers.DeliveriesAnswer, path, asked, lambda page: page.deliveries)
+
+
 # ---- in
 
 
@@ -467,3 +514,8 @@ def _watchlist(name: str, symbols: Text) -> bytes:
 
 def _saved(name: str, asked: Mapping[str, Any]) -> bytes:
     return orjson.dumps({"name": name, "filters": filters(asked)})
+
+
+def _webhook(name: str, url: str, events: Text, symbols: Text | None) -> bytes:
+    kinds = [events] if isinstance(events, str) else list(events)
+    return orjson.dumps({"name": name, "url": url, "events": kinds, **filters({"symbols": symbols})})
