@@ -396,7 +396,7 @@ class Harm:
     def _judge_end(self, raw: Raw, message: Sent, burst: list[Sent], faults: int) -> None:
         code = raw.code or 0
         self.closed[code] += 1
-        expected = message.ends or frozenset().union(*(m.ends for m in burst))
+        expected = frozenset().union(*(m.ends for m in burst))  # what comes at once is taken apart at once
         if code == 1006 and len(burst) > 1 and any(m.kind == "closing" for m in burst):
             return  # who closes without waiting for answers may miss the last one
         if code not in self.document.closes and code not in expected:
