@@ -91,6 +91,22 @@ class Settings(BaseSettings):
     ops_port: int = Field(0, ge=0, le=65535, description="The port for it; 0 chooses a free one.")
     http_host: str = Field("127.0.0.1", description="Where the gateway listens.")
     http_port: int = Field(8080, ge=0, le=65535, description="The gateway's port; 0 chooses a free one.")
+    http_connections: int = Field(5_000, ge=1, description="Connections of one gateway.")
+    http_head_bytes: int = Field(65_536, ge=1_024, description="Bytes of a request before its body.")
+    http_headers: int = Field(100, ge=10, description="Headers of a request.")
+    http_head_s: float = Field(10.0, gt=0, description="Seconds in which the headers have to arrive.")
+    http_body_bytes: int = Field(2_097_152, ge=1, description="Bytes of a body.")
+    http_lines_bytes: int = Field(
+        67_108_864, ge=1, description="Bytes of a body of lines, which are sent on as they come."
+    )
+    http_body_s: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds in which a body has to arrive; lines may take longer if 64 KiB a second come.",
+    )
+    http_stalled_s: float = Field(
+        30.0, gt=0, description="A client that takes nothing of its answer for so many seconds is let go."
+    )
     auth: Literal["on", "off"] = Field("on", description="off is accepted on loopback only.")
     origins: str = Field(
         "",
@@ -98,7 +114,9 @@ class Settings(BaseSettings):
         " machine always may.",
     )
     ws_clients: int = Field(5_000, ge=1, description="WebSocket connections of one gateway.")
-    ws_clients_per_key: int = Field(100, ge=1, description="WebSocket connections of one key at one gateway.")
+    ws_clients_per_key: int = Field(
+        100, ge=1, description="Streams that one key may have open, WebSocket and events, at all gateways."
+    )
     ws_queue_facts: int = Field(
         5_000, ge=1, description="Facts kept in memory for clients; one who is further behind is cut off."
     )

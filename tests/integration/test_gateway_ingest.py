@@ -9,7 +9,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from api_gateway import gate, ingest
+from api_gateway import ingest
 from api_gateway.app import create_app
 from rollotape import signals
 from rollotape.embedded.server import free_port
@@ -22,8 +22,9 @@ PATHS = ["bars", "patterns", "signals"]
 
 
 @pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
+async def client(settings: Settings, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    """Of a gateway with the settings of a parameter, where there is one."""
+    app = create_app(settings.model_copy(update=getattr(request, "param", {})))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://g") as opened:
         yield opened
     await app.state.servers.close()
@@ -161,10 +162,8 @@ async def test_a_body_that_goes_wrong_in_its_middle_says_what_was_sent_on(
     assert await redis_client.xlen("bars.12") == 1_000
 
 
-async def test_a_body_that_the_gate_ends_says_what_was_sent_on(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate, "MOST_BYTES_OF_LINES", 400_000)
+@pytest.mark.parametrize("client", [{"http_lines_bytes": 400_000}], indirect=True)
+async def test_a_body_that_the_gate_ends_says_what_was_sent_on(client: httpx.AsyncClient) -> None:
 
     async def lines() -> AsyncIterator[bytes]:
         while True:
@@ -177,10 +176,10 @@ async def test_a_body_that_the_gate_ends_says_what_was_sent_on(
     assert answer.json()["detail"] == said
 
 
+@pytest.mark.parametrize("client", [{"http_body_s": 0.2}], indirect=True)
 async def test_lines_that_stop_coming_are_408_and_say_what_was_sent_on(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "SLOWEST_S", 0.2)
     monkeypatch.setattr(ingest, "SLOWEST_BYTES_S", 10 * 1024 * 1024)
 
     async def lines() -> AsyncIterator[bytes]:
@@ -193,10 +192,8 @@ async def test_lines_that_stop_coming_are_408_and_say_what_was_sent_on(
     assert "Of the first 1,000 lines 1,000 were sent on." in answer.json()["detail"]
 
 
-async def test_more_bytes_than_lines_may_have_are_413(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ingest, "MOST_BYTES_OF_LINES", 1_000_000)
+@pytest.mark.parametrize("client", [{"http_lines_bytes": 1_000_000}], indirect=True)
+async def test_more_bytes_than_lines_may_have_are_413(client: httpx.AsyncClient) -> None:
 
     async def endless() -> AsyncIterator[bytes]:
         while True:

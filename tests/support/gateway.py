@@ -163,7 +163,7 @@ async def build_model(settings: Settings) -> None:
 def serve(settings: Settings) -> Iterator[str]:
     """The gateway as it runs, on a port of its own; yields its URL."""
     app = create_app(settings)
-    config = main.config(app)
+    config = main.config(app, app.state.servers.bounds)
     config.port, config.timeout_graceful_shutdown = 0, 1
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="gateway")

@@ -124,7 +124,8 @@ def create_app(settings: Settings, *, tells: bool = False) -> Gateway:
 def _layers(routes: ASGIApp, servers: Backends, settings: Settings) -> ASGIApp:
     hosts = gate.hosts(settings.hosts, auth=settings.auth)
     door = Doorman(BeforeRouting(routes, servers, _givers()), servers.access, servers.audit)
-    return Envelope(Gate(door, hosts, gate.names(settings.origins)), servers.timings)
+    gated = Gate(door, hosts, gate.names(settings.origins), servers.bounds)
+    return Envelope(gated, servers.timings)
 
 
 def create_ops_app(gateway: Gateway) -> FastAPI:

@@ -14,6 +14,7 @@ from api_gateway.analyses import Analyses
 from api_gateway.audit import Audit
 from api_gateway.auth import Access
 from api_gateway.before import Scans
+from api_gateway.bounds import Bounds
 from api_gateway.kept import Kept
 from api_gateway.limits import Limits
 from api_gateway.lists import Lists
@@ -197,6 +198,7 @@ class Backends:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.bounds = Bounds.of(settings)
         self.postgres = Postgres(settings)
         self.streams = Streams(settings)
         self.reader = PatternReader(self.streams.redis)

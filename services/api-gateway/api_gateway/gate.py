@@ -9,7 +9,8 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway import audit, problems
-from api_gateway.ingest import JSON_LINES, MOST_BYTES, MOST_BYTES_OF_LINES, SLOWEST_S
+from api_gateway.bounds import DEFAULT, Bounds
+from api_gateway.ingest import JSON_LINES
 from api_gateway.problems import (
     BODY_TOO_SLOW,
     FOREIGN_ORIGIN,
@@ -25,7 +26,6 @@ from api_gateway.problems import (
     short,
 )
 
-MOST_HEADERS = 100
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PREFLIGHT_S = 600
 _EXPOSED = (
@@ -47,8 +47,10 @@ class Gate:
     where nobody is asked for a key only names of this machine will do.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str], bounds: Bounds = DEFAULT
+    ) -> None:
+        self._app, self._bounds = app, bounds
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
         self._is_ours = lru_cache(256)(self._names_us)
@@ -58,13 +60,13 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            asked = _Asked(scope["headers"])
+            asked = _Asked(scope["headers"], self._bounds.headers)
             if self._hosts and asked.host is not None and not self._is_ours(asked.host):
                 reason = f"is none that this gateway goes by: {short(asked.host.decode('latin-1'))}"
                 raise _refused(MISDIRECTED, "host", reason)
             if scope["type"] == "http":
                 if asked.has_body:
-                    receive = _measured(receive, scope, asked)
+                    receive = _measured(receive, scope, asked, self._bounds)
                 if asked.origin is not None or self._origins:
                     if self._is_preflight(scope, asked):
                         await self._allow(scope, asked, send)
@@ -124,9 +126,9 @@ class _Asked:
 
     __slots__ = ("has_body", "host", "is_lines", "length", "origin")
 
-    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        if len(headers) > MOST_HEADERS:
-            raise Problem(HEAD_TOO_LARGE, f"A request may have {MOST_HEADERS} headers, got {len(headers):,}.")
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]], most: int) -> None:
+        if len(headers) > most:
+            raise Problem(HEAD_TOO_LARGE, f"A request may have {most} headers, got {len(headers):,}.")
         self.host: bytes | None = None
         self.origin: bytes | None = None
         self.length: int | None = None
@@ -182,17 +184,17 @@ class Measured:
         return message
 
 
-def _measured(receive: Receive, scope: Scope, asked: _Asked) -> Measured:
+def _measured(receive: Receive, scope: Scope, asked: _Asked, bounds: Bounds) -> Measured:
     """The body with its limits; lines are sent on as they come, and have others (`ingest`).
 
     Raises:
         Problem: 413, it says itself that it is too large.
     """
     lines = asked.is_lines and scope["path"].removeprefix("/api/v1").removeprefix("/api") in _TAKE_LINES
-    most = MOST_BYTES_OF_LINES if lines else MOST_BYTES
+    most = bounds.lines_bytes if lines else bounds.body_bytes
     if asked.length is not None and asked.length > most:
         raise too_large(most)
-    return Measured(receive, most, None if lines else SLOWEST_S)
+    return Measured(receive, most, None if lines else bounds.body_s)
 
 
 def too_large(most: int) -> Problem:

@@ -13,6 +13,7 @@ from fastapi import Request, Response
 
 from api_gateway import openapi, responses
 from api_gateway.backends import Backends
+from api_gateway.bounds import DEFAULT
 from api_gateway.problems import (
     BODY_TOO_SLOW,
     TOO_LARGE,
@@ -30,12 +31,10 @@ from rollotape.events import MAX_PAYLOAD_BYTES
 from rollotape.streams.partitions import partition_of, stream_name
 
 MOST_ENTRIES = 1_000
-MOST_BYTES = 2 * 1024 * 1024
-SLOWEST_S = 30.0
 MOST_LINES = 100_000
-MOST_BYTES_OF_LINES = 64 * 1024 * 1024
+_BATCH_BYTES = 2 * 1024 * 1024
 SLOWEST_BYTES_S = 64 * 1024
-"""Lines may take `SLOWEST_S`, and longer where they come at least as fast as this."""
+"""Lines may take longer than `bounds.body_s` where they come at least as fast as this."""
 MOST_LISTED = 1_000
 """Of what was accepted, and of what was refused: an answer has an end, too."""
 
@@ -48,8 +47,9 @@ _ANY = {"title": "Anything else", "description": "Is refused alone, with its rea
 def request(name: str, words: str, model: str, example: dict[str, Any]) -> dict[str, Any]:
     """What OpenAPI says of a body that is a list called `name`, or lines."""
     what = (
-        f"JSON: at most {MOST_ENTRIES:,} {words} and {MOST_BYTES:,} bytes. Lines: at most {MOST_LINES:,} and "
-        f"{MOST_BYTES_OF_LINES:,} bytes, sent on as they arrive. Symbols may be in lower case."
+        f"JSON: at most {MOST_ENTRIES:,} {words} and {DEFAULT.body_bytes:,} bytes (`ROLLO_HTTP_BODY_BYTES`)."
+        f" Lines: at most {MOST_LINES:,} and {DEFAULT.lines_bytes:,} bytes (`ROLLO_HTTP_LINES_BYTES`),"
+        " sent on as they arrive. Symbols may be in lower case."
     )
     entries = {
         "type": "array",
@@ -163,7 +163,7 @@ async def take(request: Request, servers: Backends, kind: Kind) -> Response:
         await _send_on(servers, kind, found, account)
         return account.answer()
     try:
-        async for lines in batches(_parts(request, MOST_BYTES_OF_LINES, SLOWEST_BYTES_S)):
+        async for lines in batches(_parts(request, servers.bounds.lines_bytes, SLOWEST_BYTES_S)):
             if account.offered + len(lines) > MOST_LINES:
                 detail = f"At most {MOST_LINES:,} lines are one request."
                 raise Problem(TOO_LARGE, detail, headers=_LAST_ANSWER)
@@ -237,12 +237,14 @@ async def body(request: Request) -> bytes:
     Raises:
         Problem: 413, it is too large; 408, it does not come.
     """
-    return b"".join([part async for part in _parts(request, MOST_BYTES, None)])
+    most: int = request.app.state.servers.bounds.body_bytes
+    return b"".join([part async for part in _parts(request, most, None)])
 
 
 async def _parts(request: Request, most_bytes: int, bytes_per_s: float | None) -> AsyncIterator[bytes]:
     """A body as it arrives. What is done with a part does not count as the sender's time."""
-    stream, size, patience_s = request.stream(), 0, SLOWEST_S
+    slowest_s: float = request.app.state.servers.bounds.body_s
+    stream, size, patience_s = request.stream(), 0, slowest_s
     while True:
         began = time.monotonic()
         try:
@@ -252,7 +254,7 @@ async def _parts(request: Request, most_bytes: int, bytes_per_s: float | None) -
             return
         except TimeoutError:
             rate = f", or with {bytes_per_s / 1024:g} KiB a second" if bytes_per_s else ""
-            detail = f"The body has to arrive within {SLOWEST_S:.0f} seconds{rate}."
+            detail = f"The body has to arrive within {slowest_s:g} seconds{rate}."
             raise Problem(BODY_TOO_SLOW, detail, headers=_LAST_ANSWER) from None
         patience_s -= time.monotonic() - began
         patience_s += len(part) / bytes_per_s if bytes_per_s else 0.0
@@ -280,7 +282,7 @@ async def batches(parts: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
             if line.strip():
                 lines.append(line)
                 size += len(line)
-            if len(lines) == MOST_ENTRIES or size >= MOST_BYTES:
+            if len(lines) == MOST_ENTRIES or size >= _BATCH_BYTES:
                 yield lines
                 lines, size = [], 0
         rest += last[: MAX_PAYLOAD_BYTES + 1 - len(rest)]

@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api_gateway.app import create_app, create_ops_app
-from api_gateway.protocol import StrictH11
+from api_gateway.bounds import DEFAULT, Bounds
+from api_gateway.protocol import within
 from api_gateway.wire import LARGEST_MESSAGE, PING_EVERY_S, PONG_WITHIN_S, Wire
 from rollotape import arguments, health, logs, metrics
 from rollotape import settings as configuration
@@ -78,7 +79,7 @@ class _Server(uvicorn.Server):
     """uvicorn's, which lets go of those who listen to streams before it waits for everybody to end."""
 
     def __init__(self, app: FastAPI) -> None:
-        super().__init__(config(app))
+        super().__init__(config(app, app.state.servers.bounds))
         self._app = app
         self._tail = app.state.servers.tail
         self._loop = asyncio.get_running_loop()
@@ -93,11 +94,11 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def config(app: Any) -> uvicorn.Config:
+def config(app: Any, bounds: Bounds = DEFAULT) -> uvicorn.Config:
     """The server around an application, the gateway's or another one that is to be compared with it."""
     return uvicorn.Config(
         app,
-        http=StrictH11,
+        http=within(bounds),
         ws=Wire,
         ws_max_size=LARGEST_MESSAGE,
         ws_ping_interval=PING_EVERY_S,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -11,6 +10,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api_gateway import problems
+from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.problems import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, TOO_MANY_CONNECTIONS, Kind
 
 _OVERHANG_BYTES = 256 * 1024
@@ -19,32 +19,13 @@ _DISCARDED_BYTES = 16 * 1024 * 1024
 """Then so much is thrown away: who sends without looking would otherwise lose the answer to a reset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """What a connection may take before it is refused."""
-
-    head_bytes: int = 64 * 1024
-    """Of the first line and all headers."""
-    headers: int = 100
-    head_s: float = 10.0
-    """From the first byte of a request, or from the start of the connection, to the end of its headers."""
-    stalled_s: float = 30.0
-    """A client that takes nothing of an answer for so long is let go."""
-    linger_s: float = 2.0
-    """For a body that goes on after its request was answered."""
-    connections: int = 5_000
-
-
-PATIENCE = Patience()
-
-
 class StrictH11(H11Protocol):
     """uvicorn's protocol with an end to everything that a client can drag out.
 
     uvicorn starts its clock after the first answer only: a connection that never asks would stay for good.
     """
 
-    patience = PATIENCE
+    bounds = DEFAULT
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,7 +39,7 @@ class StrictH11(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        if len(self.connections) > self.patience.connections:
+        if len(self.connections) > self.bounds.connections:
             self._refuse(TOO_MANY_CONNECTIONS, "Every connection is taken.")
             return
         self._await_head()
@@ -93,12 +74,12 @@ class StrictH11(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self._unset_keepalive_if_required()
             self._overhang = 0
-            self._after(self.patience.linger_s)
+            self._after(self.bounds.linger_s)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._stalled is None:
-            self._stalled = self.loop.call_later(self.patience.stalled_s, self.transport.abort)
+            self._stalled = self.loop.call_later(self.bounds.stalled_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -111,7 +92,7 @@ class StrictH11(H11Protocol):
 
     def _await_head(self) -> None:
         if self._head_over is None and not self.transport.is_closing() and self._is_asked():
-            self._head_over = self.loop.call_later(self.patience.head_s, self._head_is_over)
+            self._head_over = self.loop.call_later(self.bounds.head_s, self._head_is_over)
 
     def _is_asked(self) -> bool:
         """Whether a head has begun, or none was ever sent: between two requests uvicorn's clock runs."""
@@ -121,20 +102,20 @@ class StrictH11(H11Protocol):
         self._head_over = None
         if not self.transport.is_closing():
             self._refuse(
-                HEAD_TOO_SLOW, f"The headers have to arrive within {self.patience.head_s:g} seconds."
+                HEAD_TOO_SLOW, f"The headers have to arrive within {self.bounds.head_s:g} seconds."
             )
 
     def _fits(self, data: bytes) -> bool:
         """Whether the head, as far as it is here, is small enough to be read at all."""
-        most, before = self.patience.head_bytes, len(self.conn.trailing_data[0])
+        most, before = self.bounds.head_bytes, len(self.conn.trailing_data[0])
         end = data.find(b"\r\n\r\n")
         size = before + (len(data) if end < 0 else end)
         lines = data.count(b"\n", 0, len(data) if end < 0 else end)
-        if size <= most and lines <= self.patience.headers + 1:
+        if size <= most and lines <= self.bounds.headers + 1:
             return True
         self._refuse(
             HEAD_TOO_LARGE,
-            f"A request may have {self.patience.headers} headers, and {most:,} bytes before its body.",
+            f"A request may have {self.bounds.headers} headers, and {most:,} bytes before its body.",
         )
         return False
 
@@ -169,7 +150,7 @@ class StrictH11(H11Protocol):
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
         self.transport.resume_reading()
-        self._after(self.patience.linger_s)
+        self._after(self.bounds.linger_s)
 
     def _after(self, seconds: float) -> None:
         self._stop_last()
@@ -183,6 +164,11 @@ class StrictH11(H11Protocol):
     def _end(self) -> None:
         close: Callable[[], None] = self.transport.abort if self.flow.write_paused else self.transport.close
         close()
+
+
+def within(bounds: Bounds) -> type[StrictH11]:
+    """The protocol with other bounds."""
+    return type("StrictH11", (StrictH11,), {"bounds": bounds})
 
 
 def last_answer(kind: Kind, detail: str) -> bytes:
