@@ -10,6 +10,7 @@ import pytest
 
 from api_gateway import subscriptions
 from api_gateway.app import describe
+from rollotape import answers
 from rollotape.client import asking, calls, following
 from rollotape.client.questions import BASE, Call, Listing, Sending
 from support.questions_of_clients import ALL
@@ -106,6 +107,20 @@ def parameters(function: Any) -> set[str]:
         else:
             found.add(name)
     return found
+
+
+def test_shapes_are_described_as_closed_and_read_as_open(document: dict[str, Any]) -> None:
+    shapes: dict[str, Any] = {n: shape for n, shape in vars(answers).items() if _is_shape(shape)}
+    described = document["components"]["schemas"].keys() & shapes.keys()
+
+    assert len(described) > 80
+    for name in described:
+        assert document["components"]["schemas"][name]["additionalProperties"] is False, name
+        assert shapes[name].model_config["extra"] == "ignore"
+
+
+def _is_shape(found: Any) -> bool:
+    return inspect.isclass(found) and issubclass(found, answers.Shape)
 
 
 def test_a_subscription_has_every_channel_and_every_filter() -> None:
