@@ -44,6 +44,12 @@ machine.
 _ABOUT_METRICS = """
 Every service answers `/metrics` for Prometheus on its own port (`ROLLO_OPS_PORT`). Labels come from small
 closed sets, never from symbols. `rollo top` shows the most important of them without Prometheus.
+
+What is true of the whole (streams, servers, leases, dead letters, how new bars are) is said by every
+cache-builder alike, and by nobody while it cannot be asked: take the greatest. What is counted (`_total`,
+histograms) each process counts for itself, from its start: add it up. Rules, alerts and dashboards that do so
+are in [`deploy/`](../deploy), how they are started in [operations.md](operations.md#metrics-and-dashboards),
+what to do about each alert in the [runbook](runbook.md).
 """.splitlines()[1:]
 
 
