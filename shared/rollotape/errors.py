@@ -27,6 +27,11 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}... ({len(text)} characters)"
 
 
+def told(error: BaseException) -> str:
+    """Its kind and its words for a log; what libraries make of `repr` may lack either."""
+    return f"{type(error).__name__}: {error}"
+
+
 class RolloError(Exception):
     """Base of every error that Rollo Tape raises on purpose."""
 

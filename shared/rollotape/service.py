@@ -29,7 +29,7 @@ from redis.asyncio import Redis
 
 from rollotape import arguments, logs, metrics
 from rollotape import settings as configuration
-from rollotape.errors import Refused, Unavailable
+from rollotape.errors import Refused, Unavailable, told
 from rollotape.health import Health, make_app, serve
 from rollotape.postgres.floors import Floors
 from rollotape.postgres.leases import Leases
@@ -153,7 +153,7 @@ class Service:
                 except Exception as error:
                     away = isinstance(error, Unavailable) or is_outage(error)
                     if not (away and failing):
-                        log.warning("job_failed", job=_name_of(job), reason=repr(error), exc_info=not away)
+                        log.warning("job_failed", job=_name_of(job), reason=told(error), exc_info=not away)
                     failing = True
 
         self._always(_name_of(job), turns)

@@ -7,7 +7,7 @@ import structlog
 from redis.asyncio import Redis
 
 from rollotape import service
-from rollotape.errors import Unavailable
+from rollotape.errors import Unavailable, told
 from rollotape.postgres.strength import Strength
 from rollotape.streams.backoff import Backoff, is_outage
 from rollotape.streams.outbox import Outbox
@@ -53,7 +53,7 @@ async def work(score: Score, wake: Wake) -> NoReturn:
             backoff.reset()
         except Exception as error:
             away = isinstance(error, Unavailable) or is_outage(error)
-            log.warning("strength_failed", reason=repr(error), exc_info=not away)
+            log.warning("strength_failed", reason=told(error), exc_info=not away)
             await asyncio.sleep(backoff.delay_s())
 
 

@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 
 from rollotape import __version__, metrics
 from rollotape.cache.generations import Generations, Standing
-from rollotape.errors import Unavailable
+from rollotape.errors import Unavailable, told
 from rollotape.postgres.generations import Moment
 from rollotape.redis.clients import open_client, policies, servers
 
@@ -478,7 +478,7 @@ class _Shelf:
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = time.monotonic() + LEFT_ALONE_S
             if not self._failing:
-                log.warning("answers_away", error=repr(error))
+                log.warning("answers_away", error=told(error))
             self._failing = True
             return otherwise
         self._failing, self._away_until = False, 0.0

@@ -27,6 +27,7 @@ from faststream.redis.subscriber.usecases.basic import LogicSubscriber
 from redis.exceptions import ResponseError
 
 from rollotape import metrics
+from rollotape.errors import told
 from rollotape.events import STREAMS
 from rollotape.streams.attempts import Attempts, GivenBack
 from rollotape.streams.backoff import Backoff, is_outage
@@ -213,9 +214,9 @@ class PartitionSubscriber(StreamBatchSubscriber):
         if self.failure is None:
             known = is_outage(error) or "NOGROUP" in str(error)
             log.warning(
-                "delivery_failed", stream=self._stream, reason=repr(error), exc_info=None if known else error
+                "delivery_failed", stream=self._stream, reason=told(error), exc_info=None if known else error
             )
-        self.failure = repr(error)
+        self.failure = told(error)
         self._group_ensured = False
         self._own_after = b"0-0"
         self._claim_cursor = b"0-0"
