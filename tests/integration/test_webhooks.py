@@ -19,6 +19,7 @@ from cache_builder import hooks
 from cache_builder.hooks import QueueFacts, Send
 from rollotape.postgres import webhooks as stored
 from rollotape.postgres.pool import open_pool
+from rollotape.postgres.sql import queries
 from rollotape.settings import Settings
 from rollotape.streams.entries import Entry
 from rollotape.webhooks.addresses import policy
@@ -368,3 +369,23 @@ async def test_one_that_is_removed_meanwhile_is_nobodys_defect(desk: Desk) -> No
         await desk.pool.execute("DELETE FROM webhooks WHERE id = $1", made)
         await desk.send.settled()
         assert await desk.log() == []
+
+
+async def test_what_waits_and_what_is_over_is_found_by_its_index(desk: Desk) -> None:
+    made = [await desk.hook("https://example.org/") for _ in range(50)]
+    await desk.pool.execute(
+        "INSERT INTO webhook_deliveries (webhook_id, type, fact_id, fact_version, body, status, finished_at)"
+        " SELECT id, 'x', 'x', n, '', CASE WHEN n % 50 = 0 THEN 'waiting' ELSE 'delivered' END,"
+        " CASE WHEN n % 50 > 0 THEN now() - n * interval '1 minute' END"
+        " FROM unnest($1::uuid[]) AS id, generate_series(1, 1000) n",
+        made,
+    )
+    await desk.pool.execute("ANALYZE webhook_deliveries; ANALYZE webhooks")
+    waiting = "SELECT count(*) FROM webhook_deliveries d WHERE d.webhook_id = $1 AND d.status = 'waiting'"
+    for query, argument, index in (
+        (queries("webhooks")["cut"], 7 * 86_400.0, "webhook_deliveries_finished_at"),
+        (waiting, made[0], "webhook_deliveries_due"),
+    ):
+        plan = "\n".join(row[0] for row in await desk.pool.fetch(f"EXPLAIN {query}", argument))
+        assert index in plan, plan
+        assert "Seq Scan on webhook_deliveries d" not in plan, plan

@@ -25,7 +25,7 @@ from support.gateway import (
 )
 
 OWNERS = {"local": 0xA1, "ada": 0xA2, "bob": 0xA3}
-"""Each has a watchlist and a saved scan, whose ids end so."""
+"""Each has a watchlist, a saved scan and a webhook, whose ids end so."""
 SETUPS, EVENTS, TRADES, SCORES, DAYS = 200, 150, 40, 50, 300
 RANGE = UUID("00000000-0000-4000-8000-000000000001")
 
@@ -52,7 +52,7 @@ INSERT INTO newest_bars VALUES ('1d', '2024-10-26 21:00Z');
 
 
 def id_of(owner: str) -> UUID:
-    """Of the watchlist and of the saved scan of an owner."""
+    """Of the watchlist, of the saved scan and of the webhook of an owner."""
     return UUID(int=OWNERS[owner])
 
 
@@ -113,7 +113,14 @@ def _give(url: str, owner: str) -> None:
         "INSERT INTO watchlists (id, owner, name, symbols, created_at, changed_at)"
         f" VALUES ({mine}, 'Chips', '{{AAPL,MSFT}}', '2024-01-01Z', '2024-01-01Z');"
         "INSERT INTO saved_scans (id, owner, name, filters, created_at, changed_at)"
-        f""" VALUES ({mine}, 'Springs', '{{"pattern_types": ["SPRING"]}}', '2024-01-01Z', '2024-01-01Z')""",
+        f""" VALUES ({mine}, 'Springs', '{{"pattern_types": ["SPRING"]}}', '2024-01-01Z', '2024-01-01Z');"""
+        "INSERT INTO webhooks (id, owner, name, content, secret, created_at, changed_at)"
+        f""" VALUES ({mine}, 'Desk', '{{"url": "https://example.org/", "events": ["pattern.detected"]}}',"""
+        " sha256('secret'), '2024-01-01Z', '2024-01-01Z');"
+        "INSERT INTO webhook_deliveries (webhook_id, type, fact_id, fact_version, body, status, attempts,"
+        " last_status, created_at, finished_at)"
+        f" SELECT '{id_of(owner)}', 'pattern.detected', 'p' || n, n, '{{}}', 'delivered', 1, 204,"
+        " '2024-01-01Z', '2024-01-01Z' FROM generate_series(1, 40) n",
     )
 
 
@@ -121,7 +128,8 @@ def tidy(settings: Settings) -> None:
     """Take away what requests have made, so that limits of owners are not all that is met."""
     execute(
         settings.database_url,
-        "DELETE FROM saved_scans; DELETE FROM watchlists; DELETE FROM idempotency_keys;DELETE FROM audit_log",
+        "DELETE FROM saved_scans; DELETE FROM watchlists; DELETE FROM webhooks;"
+        "DELETE FROM idempotency_keys; DELETE FROM audit_log",
     )
     for owner in OWNERS:
         _give(settings.database_url, owner)

@@ -20,7 +20,7 @@ PATHS = {
     "key": "sp500",
 }
 REQUIRED = {"symbols": "AAPL,MSFT", "symbol": "AAPL"}
-OWNED = ("watchlist_id", "saved_scan_id")
+OWNED = ("watchlist_id", "saved_scan_id", "webhook_id")
 
 
 class Surface(NamedTuple):
@@ -84,13 +84,11 @@ class Operation:
     def body(self) -> Any:
         """A body that is taken; None where there is none."""
         content = self.said.get("requestBody", {}).get("content", {}).get("application/json")
-        return None if content is None else example_of(content)
+        return None if content is None else _first(content)
 
 
-def example_of(content: Mapping[str, Any]) -> Any:
-    """The first one that is given."""
-    if "example" in content:
-        return content["example"]
+def _first(content: Mapping[str, Any]) -> Any:
+    """An example, which every body has."""
     return next(iter(content["examples"].values()))["value"]
 
 

@@ -171,8 +171,10 @@ def fill(scans: Mapping[Any, Criteria], rows: Sequence[Row], memberships: Member
     found: Found = {}
     for scan_id, asked in scans.items():
         filters = replace(asked.filters, symbols=asked.symbols)
-        for i in table.select(filters, now_us=_LONG_AGO_US):  # the surest first, equal ones by id
+        chosen = table.select(filters, now_us=_LONG_AGO_US)  # the surest first, equal ones by id
+        _, first = np.unique(table.symbol.codes[chosen], return_index=True)
+        for i in chosen[first]:
             row = by_id[table.ids[i].decode()]
             if asked.universe is None or asked.has(row.symbol, memberships):
-                found.setdefault((scan_id, row.symbol), row)
+                found[scan_id, row.symbol] = row
     return found

@@ -58,12 +58,14 @@ UPDATE webhooks w SET dropped = dropped + d.facts FROM unnest($1::uuid[], $2::bi
 -- name: lease
 -- What is due, no more at a time than $2 of one webhook, those first that were tried least. Two who ask at once may not get
 -- the same, and who dies while sending has it sent again after a while.
-WITH due AS (
-    SELECT d.id, d.attempts,
-           row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.attempts, d.id) AS place,
-           (SELECT count(*) FROM webhook_deliveries b
-            WHERE b.webhook_id = d.webhook_id AND b.status = 'waiting' AND b.leased_until > now()) AS busy
-    FROM webhook_deliveries d
+WITH busy AS (
+    SELECT webhook_id, count(*) AS leased FROM webhook_deliveries
+    WHERE status = 'waiting' AND leased_until > now() GROUP BY webhook_id
+),
+due AS (
+    SELECT d.id, d.attempts, coalesce(b.leased, 0) AS busy,
+           row_number() OVER (PARTITION BY d.webhook_id ORDER BY d.attempts, d.id) AS place
+    FROM webhook_deliveries d LEFT JOIN busy b ON b.webhook_id = d.webhook_id
     WHERE d.status = 'waiting' AND d.due_at <= now() AND (d.leased_until IS NULL OR d.leased_until <= now())
 ),
 chosen AS (
