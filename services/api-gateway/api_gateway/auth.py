@@ -17,7 +17,7 @@ from api_gateway import audit, problems
 from api_gateway.callers import LOCAL, Caller
 from api_gateway.limits import Limits
 from api_gateway.paths import is_open
-from api_gateway.problems import TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
+from api_gateway.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
 from api_gateway.refusals import forbidden, unauthorized
 from api_gateway.tokens import Rules, Tokens
 from rollotape import keys
@@ -110,7 +110,7 @@ class Access:
             shown = presented(scope["headers"]) if text is None else text
             caller = await self.recognise(shown, scope)
         except Problem as problem:
-            if problem.kind is UNAUTHORIZED:
+            if problem.kind in (UNAUTHORIZED, FORBIDDEN):
                 await self._charge(scope, stranger(scope), self._rate_of_strangers)
             raise
         await self._charge(scope, caller.counted_as, caller.rate or self._rate)
