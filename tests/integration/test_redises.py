@@ -113,15 +113,16 @@ async def test_a_script_waits_for_its_keys_to_be_together_again(
     assert await adding == 2
 
 
+@pytest.mark.parametrize("paused", [False, True], ids=["killed", "paused"])
 @pytest.mark.parametrize("kind", ["cluster", "watched"])
-async def test_a_client_finds_the_server_that_took_the_place_of_a_dead_one(
-    kind: str, request: pytest.FixtureRequest
+async def test_a_client_finds_the_server_that_took_the_place_of_another(
+    kind: str, paused: bool, request: pytest.FixtureRequest
 ) -> None:
     redises: Redises = request.getfixturevalue(kind)
-    async with open_client(redises.url, tries_once=True, answer_s=5, connect_s=2) as client:
+    async with open_client(redises.url, tries_once=True, answer_s=2, connect_s=2) as client:
         await client.set(KEY, b"kept")
         await asyncio.to_thread(redises.wait_for_replicas)
-        replacing = asyncio.create_task(asyncio.to_thread(redises.replace, KEY))
+        replacing = asyncio.create_task(asyncio.to_thread(redises.replace, KEY, paused=paused))
         failures: list[Exception] = []
         while not replacing.done():
             try:
@@ -265,5 +266,11 @@ async def test_slots_that_nobody_serves_are_named(cluster: ClusterOfServers, set
     try:
         troubles = await _troubles(settings.model_copy(update={"redis_url": cluster.url}))
         assert "1 slots of the cluster" in troubles["redis slots"].says
+        async with open_client(cluster.url) as client:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.get("unused")
+            pipeline.get(KEY)
+            lost, found = await pipeline.execute(raise_on_error=False)
+        assert is_outage(lost) and not isinstance(found, Exception)
     finally:
         owner.ask("CLUSTER", "ADDSLOTS", slot)

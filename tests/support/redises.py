@@ -38,6 +38,7 @@ class Server:
         self._folder = folder / str(self.port)
         self._folder.mkdir()
         self._child: Child | None = None
+        self._paused = False
         given = {"port": str(self.port), "bind": "127.0.0.1", "dir": f'"{self._folder}"', "save": '""'}
         if sentinel:
             del given["save"]
@@ -46,10 +47,12 @@ class Server:
 
     @property
     def running(self) -> bool:
-        return self._child is not None and self._child.alive
+        return self._child is not None and self._child.alive and not self._paused
 
     def start(self) -> None:
-        """Harmless when it runs; returns when it answers."""
+        """Harmless when it runs; returns when it answers. One that is paused goes on."""
+        if self._paused:
+            self.resume()
         if self.running:
             return
         command = [redis_programs()[0].path, self._folder / "redis.conf"]
@@ -62,15 +65,17 @@ class Server:
     def kill(self) -> None:
         if self._child:
             self._children.kill(self._child)
-            self._child = None
+            self._child, self._paused = None, False
 
     def pause(self) -> None:
         assert self._child
         self._child.send_signal(signal.SIGSTOP)
+        self._paused = True
 
     def resume(self) -> None:
         assert self._child
         self._child.send_signal(signal.SIGCONT)
+        self._paused = False
 
     def ask(self, *command: str | int | bytes) -> Any:
         """What it says, in bytes and lists."""
@@ -132,11 +137,14 @@ class Redises(ABC):
             if server.running:
                 server.ask("CONFIG", "SET", "masterauth", PASSWORD)
 
-    def replace(self, key: str) -> Server:
-        """Kill the primary of a key and wait until another server has taken its place; the dead one."""
+    def replace(self, key: str, *, paused: bool = False) -> Server:
+        """Kill or pause the primary of a key and wait until another has taken its place; the dead one."""
         dead = eventually_sync(lambda: self.primary(key), within_s=READY_S, what="a primary")
         assert dead
-        dead.kill()
+        if paused:
+            dead.pause()
+        else:
+            dead.kill()
         self.hear()
         others = {None, dead}
         eventually_sync(lambda: self.primary(key) not in others, within_s=READY_S, what="another primary")

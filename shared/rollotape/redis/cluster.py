@@ -12,6 +12,7 @@ must be in one slot.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import redis.exceptions
@@ -48,7 +49,7 @@ def slot_of(command: Sequence[Any]) -> int:
     name = str(command[0]).upper()
     if name in _OF_ONE_SERVER:
         raise ValueError(f"{name} is about one server: ask each of rollotape.redis.clients.servers()")
-    slots = {key_slot(_bytes(key)) for key in _keys(name, command)}
+    slots = {_slot(_bytes(key)) for key in _keys(name, command)}
     if len(slots) != 1:
         raise ValueError(f"{name} needs keys of one slot and has those of {len(slots)}")
     return slots.pop()
@@ -61,6 +62,9 @@ def _keys(name: str, command: Sequence[Any]) -> Iterable[Any]:
         where = next(i for i, word in enumerate(command) if _bytes(word).upper() == b"STREAMS") + 1
         return command[where : where + (len(command) - where) // 2]
     return command[1:] if name in _ALL_KEYS else command[1:2]
+
+
+_slot = lru_cache(4_096)(key_slot)
 
 
 def _bytes(value: Any) -> bytes:
@@ -109,8 +113,7 @@ class Cluster(Redis):
         Raises:
             redis.exceptions.ConnectionError: no node answers.
         """
-        if not self._known:
-            await self._look_again()
+        await self.know()
         return [self.node(place) for place in self._primaries]
 
     @property
@@ -122,7 +125,8 @@ class Cluster(Redis):
         """Have work done where the slot is. It is handed the node, and whether to send ASKING first."""
         asked: Place | None = None
         for hop in range(HOPS):
-            place = asked or await self.place(slot)
+            await self.know()
+            place = asked or self.place(slot)
             try:
                 return await self._noting(work(self.node(place), asked is not None))
             except AskError as error:
@@ -145,10 +149,17 @@ class Cluster(Redis):
             self._primaries.append(there)
         return None
 
-    async def place(self, slot: int) -> Place:
-        """The node that has a slot, as far as we know."""
+    async def know(self) -> None:
+        """Return when it is known who has which slot.
+
+        Raises:
+            redis.exceptions.ConnectionError: no node answers.
+        """
         if not self._known:
             await self._look_again()
+
+    def place(self, slot: int) -> Place:
+        """The node that has a slot, as far as we know."""
         try:
             return self._slots[slot]
         except KeyError:
@@ -275,10 +286,16 @@ class ClusterPipeline(Pipeline):
         self, stack: Sequence[Any], slots: Sequence[int], todo: Mapping[int, Place | None], answers: list[Any]
     ) -> dict[int, Place | None]:
         """Send what is to be done; what is to be sent on, and where to if it is to be asked for there."""
+        await self._cluster.know()
         groups: dict[tuple[Place, bool], list[int]] = {}
         for i, asked in todo.items():
-            groups.setdefault((asked or await self._cluster.place(slots[i]), asked is not None), []).append(i)
-        sending = [self._send(*where, [stack[i] for i in ids]) for where, ids in groups.items()]
+            try:
+                where = (asked or self._cluster.place(slots[i]), asked is not None)
+            except ClusterDownError as error:
+                answers[i] = error
+            else:
+                groups.setdefault(where, []).append(i)
+        sending = [self._send(*to, [stack[i] for i in ids]) for to, ids in groups.items()]
         sent = await asyncio.gather(*sending)
         again: dict[int, Place | None] = {}
         for ((place, _), ids), found in zip(groups.items(), sent, strict=True):
