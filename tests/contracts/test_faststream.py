@@ -16,13 +16,16 @@ from faststream._internal.broker.registrator import Registrator
 from faststream.asgi import AsgiFastStream, AsgiResponse, get
 from faststream.middlewares import AckPolicy
 from faststream.redis import RedisBroker, StreamSub
+from faststream.redis.configs.state import RedisConnectionState
 from faststream.redis.parser import RedisBatchStreamParser
 from faststream.redis.prometheus.provider import BatchRedisMetricsSettingsProvider
 from faststream.redis.subscriber.usecases import StreamBatchSubscriber
 from faststream.redis.subscriber.usecases.basic import LogicSubscriber
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
+from rollotape.redis.cluster import Cluster
 from rollotape.streams.broker import make_broker
 from support.streams import connected, stream_settings
 from support.waiting import eventually
@@ -51,6 +54,9 @@ def test_the_version_is_the_one_we_read() -> None:
         (Registrator.subscriber, ["self", "subscriber", "persistent"]),
         (RedisBatchStreamParser._setup, ["self", "consumer", "group"]),
         (StreamBatchSubscriber.add_call, ["self", "parser_", "decoder_", "dependencies_", "codec_"]),
+        (RedisBroker._make_connection_state, ["self", "connection_options", "kwargs"]),
+        (RedisConnectionState.connect, ["self"]),
+        (Pipeline._execute_transaction, ["self", "connection", "commands", "raise_on_error"]),
     ],
 )
 def test_the_hooks_have_their_signatures(function: Any, parameters: list[str]) -> None:
@@ -198,3 +204,13 @@ async def _never() -> Any:
 
 def test_uvicorn_leaves_signals_to_whoever_overrides_their_capture() -> None:
     assert "self.capture_signals()" in inspect.getsource(uvicorn.Server.serve)
+
+
+async def test_a_broker_has_the_client_that_we_made_and_lets_go_of_it(redis_url: str) -> None:
+    settings = stream_settings("redis+cluster://127.0.0.1:1")
+    broker = make_broker(settings, service="detector", registry=CollectorRegistry())
+    client = await broker.connect()
+    assert isinstance(client, Cluster) and await broker.connect() is client
+    await broker.stop()
+    assert await broker.connect() is not client
+    await broker.stop()

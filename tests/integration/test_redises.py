@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
+from redis.exceptions import MaxConnectionsError
 
 from rollotape.diagnosis import Finding, Level, Place, diagnose
 from rollotape.errors import Refused
@@ -136,6 +137,19 @@ async def test_a_client_finds_the_server_that_took_the_place_of_another(
         assert failures and all(map(is_outage, failures)), failures
         await asyncio.to_thread(redises.revive)
         assert await eventually(lambda: _value(client), what="an answer") == b"kept"
+
+
+@pytest.mark.parametrize("kind", ["cluster", "watched"])
+async def test_commands_wait_in_line_where_there_are_few_connections(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    redises: Redises = request.getfixturevalue(kind)
+    async with open_client(redises.url, tries_once=True, connections=2, waits_s=10) as client:
+        done = await asyncio.gather(*(client.set(f"{KEY}:{n % 3}", n) for n in range(60)))
+        assert all(done)
+    async with open_client(redises.url, tries_once=True, connections=2) as client:
+        with pytest.raises(MaxConnectionsError):
+            await asyncio.gather(*(client.set(f"{KEY}:{n % 3}", n) for n in range(60)))
 
 
 async def _value(client: Redis) -> bytes | None:

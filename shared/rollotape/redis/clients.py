@@ -52,7 +52,7 @@ def open_client(
     if tries_once:
         options["retry"] = Retry(NoBackoff(), 0)
     options = {"max_connections": connections, **options, **found.options}
-    if waits_s is not None and found.kind is not Kind.SENTINEL:
+    if waits_s is not None:
         options["timeout"] = waits_s
     if found.kind is Kind.SENTINEL:
         return _of_sentinels(found, options)
@@ -117,6 +117,10 @@ _PACKING: Mapping[type, type] = {
 }
 
 
+class _WaitingSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Asks the Sentinels like the one, and has commands wait in line like the other."""
+
+
 class Followed(Redis):
     """The primary, wherever the Sentinels say that it is; lets go of them, too."""
 
@@ -143,7 +147,7 @@ def _of_sentinels(found: Address, options: dict[str, Any]) -> Redis:
         },
     )
     kind = _ManagedSSLConnection if secured else _ManagedConnection
-    make: Any = SentinelConnectionPool
+    make: Any = _WaitingSentinelPool if "timeout" in options else SentinelConnectionPool
     pool = make(found.service, sentinels, connection_class=kind, **options)
     client = Followed.from_pool(pool)
     assert isinstance(client, Followed)
