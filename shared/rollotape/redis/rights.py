@@ -22,6 +22,8 @@ MODEL = ("rm:{patterns}:*", "rm:patterns:*")
 ANSWERS = ("analytics:*",)
 RATES = ("rollo:rate:*",)
 HEALTH = ("system:health",)
+"""What was told last of each part."""
+HEALTH = ("system:health",)
 
 
 class Right(NamedTuple):
@@ -46,7 +48,8 @@ IN_STREAMS: Mapping[str, tuple[Right, ...]] = {
     "rs-worker": (_ALL_STREAMS, Right("xread", ("sessions",)), Right("xadd", TOLD)),
     "cache-builder": (_ALL_STREAMS, Right(_TAKE, ("updates",)), Right("xadd", TOLD), _BUILD),
     "api-gateway": (
-        _SEND,
+        Right("xadd", (*INPUTS, "updates")),
+        Right("hgetall hset", HEALTH),
         Right("xadd", ("updates",)),
         Right("hgetall hset", HEALTH),
         Right(f"{_WATCH} xread xrange xrevrange", _EVERYTHING),
