@@ -7,7 +7,7 @@ under up to forty of them.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal, Inexact
+from decimal import Context, Decimal, Inexact, localcontext
 from itertools import accumulate, compress, pairwise, product, repeat
 from math import fsum
 from typing import Any, Literal, NamedTuple
@@ -23,10 +23,12 @@ BREAKEVEN = 10 ** (PLACES - 9)
 LAST = 20
 """So many trades the rolling line of a trend looks back on."""
 ALL = "all"
-HELD_BASE = 10**8
+_HELD_DIGITS = 8
+HELD_BASE = 10**_HELD_DIGITS
 """So many trades of one number of sessions there are not."""
 
-_EXACT = Context(prec=10_000, traps=[Inexact])
+_EXACT = Context(prec=140_000, traps=[Inexact])
+"""With more digits than the number of `Measures.held` has of a trade of sixty years."""
 _SMALL, _FEW = 2**62, 2**19
 """Sums of R of so few trades, if below this, and of the products of its parts fit 64 bits."""
 _ROWS = 2**16
@@ -114,9 +116,10 @@ class Measures(NamedTuple):
     r_low: int
     r_fall: int
     """Largest fall of R added up from its highest so far, which is at first 0."""
-    held: int
+    held: Decimal
     """How many trades were held for how many sessions: one number, in which those held for n sessions count
-    `HELD_BASE` to the power of n each. Such numbers add up."""
+    `HELD_BASE` to the power of n each. Such numbers add up. A decimal, as it is stored: an integer of so many
+    digits takes long to be turned into one."""
     last_exit: int
 
 
@@ -178,16 +181,21 @@ def roll_columns(trades: Columns) -> Rolled:
 def join(parts: Iterable[Measures]) -> Measures:
     """Of the trades of all parts, of which there is one at least, each later than the one before it."""
     added = [0] * _SUMS
-    high = low = fall = held = last_exit = 0
+    high = low = fall = last_exit = 0
+    held = Decimal(0)
     for part in parts:
         total = added[_TOTAL]
         fall = max(fall, part.r_fall, high - (total + part.r_low))
         high, low = max(high, total + part.r_high), min(low, total + part.r_low)
-        added = [mine + theirs for mine, theirs in zip(added, part[:_SUMS], strict=True)]
-        held += part.held
+        added = [mine + theirs for mine, theirs in zip(added, _sums(part), strict=True)]
+        held = _EXACT.add(held, part.held)
         last_exit = part.last_exit
     assert held
     return Measures._make([*added, high, low, fall, held, last_exit])
+
+
+def _sums(part: Measures) -> tuple[int, ...]:
+    return part.trades, part.wins, part.losses, part.r_sum, part.r_won, part.r_lost, part.r_squares
 
 
 def join_days(days: Iterable[Mapping[Heading, Measures]]) -> dict[Heading, Measures]:
@@ -330,7 +338,7 @@ class _Day:
         squares = (parts << np.array(self._weights, object)[:, None]).sum(axis=0).tolist()
         return zip(*plain, squares, strict=True)
 
-    def _held(self, which: Codes, starts: Codes, ends: Codes) -> list[int]:
+    def _held(self, which: Codes, starts: Codes, ends: Codes) -> list[Decimal]:
         """Of each group how many trades were held for how many sessions."""
         codes, values = self._sessions
         cell = np.repeat(np.arange(len(starts)) * len(values), ends - starts) + codes[which]
@@ -340,9 +348,11 @@ class _Day:
             counts = counts[found]
         else:
             found, counts = np.unique(cell, return_counts=True)
-        powers = np.array([HELD_BASE**value for value in values], object)
         borders = np.searchsorted(found, np.arange(len(starts)) * len(values))
-        whole: list[int] = np.add.reduceat(powers[found % len(values)] * counts, borders).tolist()
+        with localcontext(_EXACT):
+            one = [Decimal(1).scaleb(_HELD_DIGITS * value) + 0 for value in values]
+            parts = np.array(one, object)[found % len(values)] * counts
+            whole: list[Decimal] = np.add.reduceat(parts, borders).tolist()
         return whole
 
 

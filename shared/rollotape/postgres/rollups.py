@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from decimal import Decimal
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
@@ -279,14 +278,14 @@ def _last(heading: Heading, last: Mapping[Heading, Sequence[int]] | None) -> tup
 def _row(m: Measures) -> tuple[Any, ...]:
     return (
         *m[:3], *map(decimal, m[3:6]), decimal(m.r_squares, 2 * PLACES), *map(decimal, m[7:10]),
-        Decimal(m.held), m.last_exit,
+        m.held, m.last_exit,
     )  # fmt: skip
 
 
 def _measures(row: Sequence[Any]) -> Measures:
     *counts, r_sum, r_won, r_lost, squares, high, low, fall, held, last_exit = row
     sums = (*map(units, (r_sum, r_won, r_lost)), units(squares, 2 * PLACES), *map(units, (high, low, fall)))
-    return Measures._make([*counts, *sums, int(held), last_exit])
+    return Measures._make([*counts, *sums, held, last_exit])
 
 
 def _grown(known: Whole, changed: Parts, apart: int) -> tuple[Whole, Mapping[Heading, Measures]]:
