@@ -23,7 +23,6 @@ ANSWERS = ("analytics:*",)
 RATES = ("rollo:rate:*",)
 HEALTH = ("system:health",)
 """What was told last of each part."""
-HEALTH = ("system:health",)
 
 
 class Right(NamedTuple):
@@ -49,8 +48,6 @@ IN_STREAMS: Mapping[str, tuple[Right, ...]] = {
     "cache-builder": (_ALL_STREAMS, Right(_TAKE, ("updates",)), Right("xadd", TOLD), _BUILD),
     "api-gateway": (
         Right("xadd", (*INPUTS, "updates")),
-        Right("hgetall hset", HEALTH),
-        Right("xadd", ("updates",)),
         Right("hgetall hset", HEALTH),
         Right(f"{_WATCH} xread xrange xrevrange", _EVERYTHING),
         _SCAN,
