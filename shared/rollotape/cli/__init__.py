@@ -31,6 +31,7 @@ COMMANDS = {
     "backtest": ("backtest.backtest", "Say what the patterns of a rule set earned, and what chance earns."),
     "scan": ("scan.scan", "Show what is setting up right now, once or again and again."),
     "key": ("key.app", "Make, list and revoke API keys."),
+    "audit": ("audit.audit", "Show who wrote what over HTTP, and what became of it."),
     "migrate": ("migrate.migrate", "Bring the database to the newest revision of the schema."),
     "contracts": ("contracts.contracts", "Print the contracts of streams and HTTP for other programs."),
 }
