@@ -277,3 +277,41 @@ async def test_every_query_on_strength_is_served_by_an_index(database_url: str) 
             assert index in plan, f"{query}:\n{plan}"
     finally:
         await connection.close()
+
+
+# ---- of some alone
+
+
+async def test_a_universe_and_a_watchlist_let_their_own_through(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    await _energy(database_url)
+    execute(
+        database_url,
+        "INSERT INTO universes (key, description, symbols) VALUES ('few', 'few', '{AA,EE,FF}')"
+        " ON CONFLICT (key) DO UPDATE SET symbols = EXCLUDED.symbols",
+    )
+    made = await client.post("/api/users/watchlists", json={"name": "w", "symbols": ["EE", "BB", "FF"]})
+    watchlist = made.json()["id"]
+
+    section, leaders = "/api/analytics/rs?limit=1000&", "/api/analytics/rs/leaders?"
+    assert _names(await _get(client, section + "universe=few")) == ["FF", "EE", "AA"]
+    assert _names(await _get(client, f"{section}watchlist_id={watchlist}")) == ["FF", "EE", "BB"]
+    both = f"universe=few&watchlist_id={watchlist}"
+    assert _names(await _get(client, section + both)) == ["FF", "EE"]
+    assert _names(await _get(client, f"{section}{both}&symbols=EE,CC")) == ["EE"]
+    assert _names(await _get(client, f"{section}{both}&symbols=CC")) == []
+    whole = _names(await _get(client, leaders), "leaders")
+    assert whole
+    assert _names(await _get(client, f"{leaders}universe=few"), "leaders") == [
+        name for name in whole if name in ("AA", "EE", "FF")
+    ]
+    assert _names(await _get(client, f"{leaders}symbols=CC"), "leaders") == []
+
+    first = await _get(client, f"/api/analytics/rs?{both}&limit=1")
+    token = first["next_page_token"]
+    assert _names(await _get(client, f"/api/analytics/rs?{both}&limit=1&page_token={token}")) == ["EE"]
+    assert (await client.get(f"/api/analytics/rs?universe=few&page_token={token}")).status_code == 400
+    assert (await client.get("/api/analytics/rs?universe=nothing")).status_code == 422
+    unknown = "018f0000-0000-8000-8000-000000000000"
+    assert (await client.get(f"/api/analytics/rs/leaders?watchlist_id={unknown}")).status_code == 404

@@ -124,11 +124,13 @@ class Symbols(Paged, total=False):
 
 class Leaders(Paged, total=False):
     as_of: date
+    symbols: Text
     sectors: Text
+    universe: str
+    watchlist_id: Id
 
 
 class Strength(Leaders, total=False):
-    symbols: Text
     sort_by: Literal["rs_score", "rating", "mansfield", "excess_21", "excess_63", "excess_126", "excess_252"]
     sort_order: Order
 

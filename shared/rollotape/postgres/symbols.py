@@ -43,6 +43,7 @@ class Leaders:
     as_of: date | None
     sectors: Sequence[str] | None
     after: LeaderPosition | None = None
+    symbols: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ async def strength(connection: "Connection", asked: Section, limit: int) -> Scor
 
 async def leaders(connection: "Connection", asked: Leaders, limit: int) -> Scores:
     """At most `limit` leaders."""
-    wanted = (asked.sectors, *(asked.after or (None, None, None)), limit)
+    wanted = (asked.sectors, *(asked.after or (None, None, None)), limit, asked.symbols)
     return await _section(connection, asked.as_of, "leaders", wanted)
 
 

@@ -58,6 +58,7 @@ LIMIT $8
 -- One page of the leaders, sector by sector, the strongest first.
 SELECT * FROM standing
 WHERE is_sector_leader AND ($2::text[] IS NULL OR sector = ANY($2))
+  AND ($7::text[] IS NULL OR symbol = ANY($7))
   AND ($3::text IS NULL OR (sector, sector_rank, symbol) > ($3, $4::integer, $5::text))
 ORDER BY sector, sector_rank, symbol
 LIMIT $6

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Request, Response
 from pydantic import Field, TypeAdapter
+from starlette.types import Scope
 
-from api_gateway import cursors, openapi, queries, responses, strengths
+from api_gateway import callers, cursors, openapi, queries, responses, strengths
+from api_gateway.backends import Backends
 from api_gateway.dependencies import Servers
 from api_gateway.paging import next_page
 from api_gateway.paths import SymbolPath, unknown_symbol
+from api_gateway.universes import UniverseKey
 from rollotape.answers import LeadersAnswer, StrengthAnswer, StrengthHistoryAnswer
 from rollotape.postgres import symbols as stored
 
@@ -24,12 +27,44 @@ _DATE: TypeAdapter[date] = TypeAdapter(date)
 _AS_OF = "Scores of the newest date up to this one; of the newest date unless given."
 
 
-class SectionQuery(queries.Paged):
+class OfStocks(queries.Paged):
+    """Which stocks."""
+
     LISTS = frozenset({"symbols", "sectors"})
 
     as_of: queries.Day | None = Field(None, description=_AS_OF)
     symbols: queries.Symbols | None = None
     sectors: queries.Sectors | None = None
+    universe: UniverseKey | None = Field(
+        None, description="A key of `/api/users/universe`: of its symbols alone, and of `symbols`, too."
+    )
+    watchlist_id: queries.Id | None = Field(
+        None, description="One of your watchlists: of its symbols alone, and of `symbols`, too, where given."
+    )
+
+    @property
+    def named(self) -> list[Any]:
+        """What page tokens are bound to, whatever it holds from page to page."""
+        return [name for name in (self.universe, self.watchlist_id) if name is not None]
+
+    async def among(self, servers: Backends, scope: Scope) -> list[str] | None:
+        """Of these symbols alone; None: of all.
+
+        Raises:
+            Problem: 404, the caller has no such watchlist; 422, there is no such universe; 503, nobody can
+                tell now.
+        """
+        found = self.symbols
+        if self.watchlist_id is not None:
+            watched = await servers.lists.symbols(callers.of(scope).owner, self.watchlist_id)
+            found = [symbol for symbol in watched if found is None or symbol in found]
+        if self.universe is not None:
+            members = (await servers.universes.members(self.universe)).symbols
+            found = [symbol for symbol in members if found is None or symbol in found]
+        return found
+
+
+class SectionQuery(OfStocks):
     sort_by: Literal[
         "rs_score", "rating", "mansfield", "excess_21", "excess_63", "excess_126", "excess_252"
     ] = Field("rs_score", description="Unknown values come last in either order.")
@@ -41,11 +76,7 @@ class SectionQuery(queries.Paged):
         return stored.Section(self.as_of, self.symbols, self.sectors, self.sort_by, weakest_first)
 
 
-class LeadersQuery(queries.Paged):
-    LISTS = frozenset({"sectors"})
-
-    as_of: queries.Day | None = Field(None, description=_AS_OF)
-    sectors: queries.Sectors | None = None
+class LeadersQuery(OfStocks):
     limit: queries.Whole = Field(100, ge=1, le=MOST, description="Leaders on a page.")
 
 
@@ -69,7 +100,7 @@ def add_to(app: FastAPI, prefix: str, tag: str) -> None:
             tags=[tag],
             summary=summary,
             response_model=model,
-            responses=openapi.listed(),
+            responses=openapi.listed(404),
             openapi_extra={"parameters": queries.parameters(query)},
         )
     app.add_api_route(
@@ -92,7 +123,8 @@ async def get_strength(
     Of the latter the rating is null: it would take the bar that they do not have.
     """
     wanted = asked.wanted()
-    question = ["rs", wanted]  # what a page token is bound to
+    question = ["rs", wanted, *asked.named]  # what a page token is bound to
+    wanted = replace(wanted, symbols=await asked.among(servers, request.scope))
     if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _STRENGTH))
     found = await servers.postgres.run(lambda c: stored.strength(c, wanted, asked.limit + 1))
@@ -106,8 +138,9 @@ async def get_leaders(
     request: Request, asked: Annotated[LeadersQuery, Depends(queries.read(LeadersQuery))], servers: Servers
 ) -> Response:
     """The best fifth of a sector by `rs_score`, rounded up, ties included; of four there is none."""
-    wanted = stored.Leaders(asked.as_of, asked.sectors)
-    question = ["leaders", wanted]
+    wanted = stored.Leaders(asked.as_of, asked.sectors, symbols=asked.symbols)
+    question = ["leaders", wanted, *asked.named]
+    wanted = replace(wanted, symbols=await asked.among(servers, request.scope))
     if asked.page_token is not None:
         wanted = replace(wanted, after=cursors.unseal(question, asked.page_token, _LEADER))
     found = await servers.postgres.run(lambda c: stored.leaders(c, wanted, asked.limit + 1))
