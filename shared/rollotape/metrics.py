@@ -133,7 +133,7 @@ HTTP_SECONDS = Histogram(
 WS_CLIENTS = Gauge("rollo_ws_clients", "Connected clients of the stream over WebSocket")
 WS_FRAMES = Counter(
     "rollo_ws_frames_total",
-    "Messages of facts and values handed to connections; each may hold many of them",
+    "Writes of facts and values to connections; each is a message or several, which may hold many of them",
 )
 WS_ENDED = Counter(
     "rollo_ws_ended_total",
