@@ -47,15 +47,15 @@ class Document:
 
     @cached_property
     def told(self) -> jsonschema_rs.Validator:
-        return self._validator("Told")
+        return self.of("Told")
 
     @cached_property
     def heard(self) -> list[jsonschema_rs.Validator]:
-        return [self._validator(name) for name in ("Auth", "Subscribe", "Unsubscribe")]
+        return [self.of(name) for name in ("Auth", "Subscribe", "Unsubscribe")]
 
     @cached_property
     def event(self) -> jsonschema_rs.Validator:
-        return self._validator("EventTold")
+        return self.of("EventTold")
 
     @property
     def closes(self) -> set[int]:
@@ -65,8 +65,10 @@ class Document:
         """Whether a client may say this."""
         return any(validator.is_valid(message) for validator in self.heard)
 
-    def _validator(self, model: str) -> jsonschema_rs.Validator:
-        whole = {"$ref": f"#/components/schemas/{model}", "components": self._said["components"]}
+    def of(self, *models: str) -> jsonschema_rs.Validator:
+        """Takes what any of these schemas describes."""
+        any_of = [{"$ref": f"#/components/schemas/{model}"} for model in models]
+        whole = {"anyOf": any_of, "components": self._said["components"]}
         return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 

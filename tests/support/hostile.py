@@ -30,6 +30,8 @@ def before_call(context: HookContext, case: Any, **_: Any) -> None:
             case.body["filters"].pop(name, None)  # it has to be one that is there
         if case.body["filters"].get("rsi_range"):
             case.body["filters"]["rsi_range"] = [30, 70]  # the smaller one first
+    if isinstance(case.body, dict) and "url" in case.body:
+        case.body["url"] = "https://example.org/rollo"  # what an address may be is more than a pattern
     for name in _STATEFUL:
         (case.headers or {}).pop(name, None)
     path = case.path_parameters or {}
@@ -58,6 +60,8 @@ def _agree(query: Any) -> None:
         query["phase"] = query["detection_phase"]  # two names of one filter
     if "universe" in query:
         query["universe"] = "leaders"  # it has to be one that is there
+    if "symbol" in query and crc32(str(query["symbol"]).encode()) % 2:
+        query["symbol"] = FOUND["symbol"]  # half of them find something
     if "kinds" in query:
         query["rule_set"] = "all"
     if "start" in query and "end" in query:

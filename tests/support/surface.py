@@ -39,6 +39,8 @@ class Operation:
     method: str
     path: str
     said: Mapping[str, Any]
+    shapes: Mapping[str, Any]
+    """Schemas that it may refer to."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -84,16 +86,17 @@ class Operation:
     def body(self) -> Any:
         """A body that is taken; None where there is none."""
         content = self.said.get("requestBody", {}).get("content", {}).get("application/json")
-        return None if content is None else _first(content)
-
-
-def _first(content: Mapping[str, Any]) -> Any:
-    """An example, which every body has."""
-    return next(iter(content["examples"].values()))["value"]
+        if content is None:
+            return None
+        if "example" in content:
+            return content["example"]
+        if "examples" in content:
+            return next(iter(content["examples"].values()))["value"]
+        return self.shapes[content["schema"]["$ref"].rpartition("/")[2]]["examples"][0]
 
 
 def operations(document: Mapping[str, Any], *, v1: bool = False) -> Iterator[Operation]:
     for path, methods in document["paths"].items():
         if v1 or not path.startswith(V1 + "/"):
             for method, said in methods.items():
-                yield Operation(method.upper(), path, said)
+                yield Operation(method.upper(), path, said, document["components"]["schemas"])
