@@ -11,8 +11,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from rollotape.domain import rollups
-from rollotape.domain.performance import BREAKEVEN_R
-from rollotape.domain.rollups import Heading, Measures, decimal
+from rollotape.domain.rollups import BREAKEVEN, Heading, Measures, decimal, packed
 from rollotape.postgres.analytics import Filters, Window
 from rollotape.postgres.sql import queries
 from support.performance_reference import Traded
@@ -167,8 +166,7 @@ async def roll_up(connection: Any, found: Iterable[Traded]) -> None:
     for day, rolled in days.items():
         for heading, m in rolled.headings.items():
             last = rolled.last.get(heading)
-            latest = None if last is None else [decimal(r) for r in last]
-            headings.append(_headline("day", day, heading, m, latest))
+            headings.append(_headline("day", day, heading, m, last))
     for grain, first_of in (("month", _month), ("year", _year)):
         for first, alike_days in groupby(days, first_of):
             joined = rollups.join_days(days[day].headings for day in alike_days)
@@ -198,13 +196,18 @@ def _trade(t: Traded) -> rollups.Trade:
 
 
 def _headline(
-    grain: str, period: date, heading: Heading, m: Measures, last: list[Decimal] | None
+    grain: str, period: date, heading: Heading, m: Measures, last: Sequence[int] | None
 ) -> tuple[Any, ...]:
     return (
         grain, period, heading.heading, heading.name, heading.phase, heading.timeframe, heading.origin,
-        heading.test, *_cells(m), last, None if last is None else len([r for r in last if r > BREAKEVEN_R]),
-        None if last is None else sum(last, Decimal(0)),
+        heading.test, *_cells(m), *_line(last),
     )  # fmt: skip
+
+
+def _line(last: Sequence[int] | None) -> tuple[Any, ...]:
+    if last is None:
+        return None, None, None
+    return packed(last), len([r for r in last if r > BREAKEVEN]), decimal(sum(last))
 
 
 def _cells(m: Measures) -> tuple[Any, ...]:

@@ -21,9 +21,11 @@ from rollotape.domain.rollups import (
     decimal,
     join,
     join_days,
+    packed,
     roll,
     roll_ordered,
     units,
+    unpacked,
 )
 from rollotape.verification import analytics as plain
 from support.tapes import SEEDS, examples
@@ -206,3 +208,13 @@ def test_units_are_exact_both_ways(r: str) -> None:
 def test_more_than_twelve_decimals_are_refused() -> None:
     with pytest.raises(ArithmeticError):
         units(Decimal("0.1234567890123"))
+
+
+@given(st.lists(st.integers(-(10**20), 10**20), max_size=20))
+def test_the_last_trades_are_read_as_they_were_packed(last: list[int]) -> None:
+    assert list(unpacked(packed(last))) == last
+
+
+def test_usual_trades_take_eight_bytes_each() -> None:
+    assert packed([1, 1 - 2**63, 2**63 - 1])[0] == 8
+    assert packed([2**63])[0] == 9

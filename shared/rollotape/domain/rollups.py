@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, localcontext
 from itertools import accumulate, compress, pairwise, product, repeat
 from math import fsum
+from struct import Struct
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,7 @@ ALL = "all"
 _HELD_DIGITS = 8
 HELD_BASE = 10**_HELD_DIGITS
 """So many trades of one number of sessions there are not."""
+_Q = Struct(">q")
 
 _EXACT = Context(prec=140_000, traps=[Inexact])
 """With more digits than the number of `Measures.held` has of a trade of sixty years."""
@@ -146,6 +148,25 @@ def units(r: Decimal, places: int = PLACES) -> int:
 def decimal(number: int, places: int = PLACES) -> Decimal:
     """The other way round, with every digit."""
     return _EXACT.scaleb(Decimal(number), -places)
+
+
+def packed(last: Sequence[int]) -> bytes:
+    """Whole numbers of 1e-12 R in their order, so that a thousand of them are read in no time.
+
+    The first byte says how many each of the others takes, the highest first: eight, more where one needs it.
+    """
+    width = max([8, *(number.bit_length() // 8 + 1 for number in last)])
+    return bytes([width]) + b"".join(number.to_bytes(width, "big", signed=True) for number in last)
+
+
+def unpacked(last: bytes) -> Sequence[int]:
+    """The other way round."""
+    width, numbers = last[0], last[1:]
+    if width == _Q.size:
+        return [number for (number,) in _Q.iter_unpack(numbers)]
+    return [
+        int.from_bytes(numbers[at : at + width], "big", signed=True) for at in range(0, len(numbers), width)
+    ]
 
 
 def roll(trades: Iterable[Trade]) -> Rolled:

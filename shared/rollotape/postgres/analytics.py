@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from rollotape.domain.performance import (
-    BREAKEVEN_R,
     NOTHING,
     Measure,
     Performance,
@@ -19,7 +18,7 @@ from rollotape.domain.performance import (
     mean,
     percent,
 )
-from rollotape.domain.rollups import ALL, HELD_BASE, LAST
+from rollotape.domain.rollups import ALL, BREAKEVEN, HELD_BASE, LAST, decimal, unpacked
 from rollotape.domain.wyckoff.preliminary import COUNTED, LOOKBACK_DAYS
 from rollotape.domain.wyckoff.rules import CURRENT
 from rollotape.postgres.pages import Page, Position, Sort, Status, Trades, trade, trades
@@ -290,13 +289,14 @@ async def _trend_of_headlines(connection: "Connection", window: Window, filters:
 
 
 def _lines(rows: "Iterable[Record]") -> Iterator[tuple["Record", _Rolling]]:
-    last = deque[Decimal](maxlen=LAST)
+    last = deque[int](maxlen=LAST)
     for row in rows:
-        last.extend(row["last_r"] or ())
+        if row["last_r"]:
+            last.extend(unpacked(row["last_r"]))
         if row["trades"] >= LAST:
             yield row, _Rolling(LAST, row["last_wins"], row["last_sum"])
         else:
-            yield row, _Rolling(len(last), len([r for r in last if r > BREAKEVEN_R]), added(last))
+            yield row, _Rolling(len(last), len([r for r in last if r > BREAKEVEN]), decimal(sum(last)))
 
 
 async def _trend_of_trades(

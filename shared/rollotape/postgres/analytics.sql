@@ -153,27 +153,23 @@ SELECT sector, leader_count, etf, middle FROM sector_standings WHERE $1::text[] 
 SELECT i.epoch, g.generation, g.changed_at FROM installation i, generations g WHERE g.dataset = 'analytics'
 
 -- name: trend_of_headlines
--- Days of one type, with up to twenty days before them: a day has a trade at least, so they hold the twenty trades that
--- the rolling line needs. R of the last trades is looked up only where a later day with fewer than twenty needs it: the
--- rest is in an index, side by side. $1 type, $2 phase, $3 timeframe, $4 origin, $5 first day, $6 the day after the last.
+--- Days of one type, with up to twenty days before them: a day has a trade at least, so they hold the twenty trades that
+--- the rolling line needs. All of it is in one index, side by side; R of the last trades is told only where a day with
+--- fewer than twenty needs it. $1 type, $2 phase, $3 timeframe, $4 origin, $5 first day, $6 the day after the last.
 WITH days AS (
-    (SELECT period, trades, wins, r_sum, last_exit, last_wins, last_sum FROM performance_headlines
+    (SELECT period, trades, wins, r_sum, last_exit, last_r, last_wins, last_sum FROM performance_headlines
      WHERE grain = 'day' AND heading = 'type' AND name = $1 AND phase = $2 AND timeframe = $3 AND origin = $4 AND test = 'all'
        AND period < $5
      ORDER BY period DESC LIMIT 20)
     UNION ALL
-    SELECT period, trades, wins, r_sum, last_exit, last_wins, last_sum FROM performance_headlines
+    SELECT period, trades, wins, r_sum, last_exit, last_r, last_wins, last_sum FROM performance_headlines
     WHERE grain = 'day' AND heading = 'type' AND name = $1 AND phase = $2 AND timeframe = $3 AND origin = $4 AND test = 'all'
       AND period >= $5 AND period < $6
 )
-SELECT d.period AS day, d.trades, d.wins, d.r_sum, d.last_exit, d.last_wins, d.last_sum,
-       CASE WHEN d.trades < 20 OR lead(d.trades) OVER (ORDER BY d.period) < 20 THEN
-            (SELECT h.last_r FROM performance_headlines h
-             WHERE h.grain = 'day' AND h.heading = 'type' AND h.name = $1 AND h.phase = $2 AND h.timeframe = $3
-               AND h.origin = $4 AND h.test = 'all' AND h.period = d.period)
-       END AS last_r
-FROM days d
-ORDER BY d.period
+SELECT period AS day, trades, wins, r_sum, last_exit, last_wins, last_sum,
+       CASE WHEN trades < 20 OR lead(trades) OVER (ORDER BY period) < 20 THEN last_r END AS last_r
+FROM days
+ORDER BY period
 
 -- name: trades_before
 -- The trades just before the window, which the rolling line reaches back to.

@@ -19,6 +19,7 @@ from rollotape.domain.rollups import (
     Rolled,
     decimal,
     join_days,
+    packed,
     roll_columns,
     units,
 )
@@ -272,7 +273,7 @@ def _last(heading: Heading, last: Mapping[Heading, Sequence[int]] | None) -> tup
     if last is None or heading not in last:
         return None, None, None
     found = last[heading]
-    return [decimal(r) for r in found], len([r for r in found if r > BREAKEVEN]), decimal(sum(found))
+    return packed(found), len([r for r in found if r > BREAKEVEN]), decimal(sum(found))
 
 
 def _row(m: Measures) -> tuple[Any, ...]:

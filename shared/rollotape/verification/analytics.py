@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from rollotape import calendars
-from rollotape.domain.rollups import LAST, Trade
+from rollotape.domain.rollups import LAST, Trade, packed, units
 from rollotape.postgres.sql import queries
 from rollotape.verification import Difference
 
@@ -309,7 +309,8 @@ def _last(key: Key, total: Sum) -> Row:
     earned = _ZERO
     for r in total.last:
         earned = _EXACT.add(earned, r)
-    return total.last, len([r for r in total.last if r > _BREAKEVEN]), earned
+    last = packed([units(r) for r in total.last])
+    return last, len([r for r in total.last if r > _BREAKEVEN]), earned
 
 
 def in_order(trades: Iterable[Trade]) -> list[Trade]:

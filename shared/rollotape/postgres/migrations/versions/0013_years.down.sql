@@ -27,6 +27,12 @@ ALTER TABLE performance_days
 COMMENT ON COLUMN performance_days.held IS 'Sessions held, each number once, ascending; held_trades says of how many trades.';
 
 ALTER TABLE performance_headlines RENAME COLUMN held TO packed;
+CREATE FUNCTION of_bytes(last_r bytea) RETURNS numeric[] LANGUAGE sql IMMUTABLE
+    RETURN ARRAY(SELECT ('x' || encode(substr(last_r, at, 8), 'hex'))::bit(64)::bigint * 1e-12
+                 FROM generate_series(2, length(last_r), 8) AS at ORDER BY at);
+ALTER TABLE performance_headlines
+    ALTER COLUMN last_r TYPE numeric[] USING CASE WHEN last_r IS NOT NULL THEN of_bytes(last_r) END;
+DROP FUNCTION of_bytes;
 ALTER TABLE performance_headlines
     DROP COLUMN last_wins, DROP COLUMN last_sum, ADD COLUMN held integer[], ADD COLUMN held_trades integer[],
     DROP CONSTRAINT performance_headlines_grain_check;

@@ -16,7 +16,6 @@ DROP FUNCTION packed;
 COMMENT ON TABLE performance_headlines IS 'Derived from performance_days and the order of trades within a day: what trades have earned under the headings most asked for, per day, month and year, over all values of a column where it says all. Written by cache-builder.';
 COMMENT ON COLUMN performance_headlines.period IS 'The day, or the first of the month or year.';
 COMMENT ON COLUMN performance_headlines.held IS 'As in performance_days.';
-COMMENT ON COLUMN performance_headlines.last_r IS 'R of the last twenty trades of the day, oldest first; null of months and years, where test is not all, and under other headings than types.';
 COMMENT ON COLUMN performance_headlines.last_wins IS 'How many of them were won.';
 COMMENT ON COLUMN performance_headlines.last_sum IS 'What they earned together.';
 
@@ -46,8 +45,18 @@ SELECT 'year', year, heading, name, phase, timeframe, origin, test, sum(trades),
 FROM peaked
 GROUP BY year, heading, name, phase, timeframe, origin, test;
 
+-- R of trades beyond nine million risked does not fit eight bytes: such a day is rolled anew.
+INSERT INTO unrolled_days (day)
+SELECT DISTINCT period FROM performance_headlines WHERE EXISTS (SELECT FROM unnest(last_r) AS r WHERE abs(r) >= 9e6);
+CREATE FUNCTION in_bytes(last_r numeric[]) RETURNS bytea LANGUAGE sql IMMUTABLE
+    RETURN (SELECT '\x08'::bytea || string_agg(int8send(CASE WHEN abs(r) < 9e6 THEN (r * 1e12)::bigint END), ''::bytea ORDER BY n)
+            FROM unnest(last_r) WITH ORDINALITY AS u(r, n));
+ALTER TABLE performance_headlines ALTER COLUMN last_r TYPE bytea USING in_bytes(last_r);
+DROP FUNCTION in_bytes;
+COMMENT ON COLUMN performance_headlines.last_r IS 'R of the last twenty trades of the day, oldest first, as whole numbers of 1e-12: after a byte that says how many bytes each takes, the highest first. Null of months and years, where test is not all, and under other headings than types.';
+
 CREATE INDEX idx_performance_headlines_trend ON performance_headlines (name, phase, timeframe, origin, period)
-    INCLUDE (trades, wins, r_sum, last_exit, last_wins, last_sum)
+    INCLUDE (trades, wins, r_sum, last_exit, last_r, last_wins, last_sum)
     WHERE grain = 'day' AND heading = 'type' AND test = 'all';
 
 CREATE TABLE sector_standings (
