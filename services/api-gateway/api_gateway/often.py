@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 import structlog
 
+_SOON_S = 0.005
 _FORM = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
 class Often:
     """Lines of one event, at level info. Service and instance are what they were at the first line.
 
-    Those of one turn of the loop are written together: under load a write costs more than its line.
+    Those of some milliseconds are written together: a write, and a turn of the loop, cost more than a line.
     """
 
     def __init__(self, event: str, logger: str) -> None:
@@ -33,7 +34,7 @@ class Often:
             self._bound = structlog.contextvars.get_contextvars() | said
         self._lines.append(orjson.dumps({**fields, **self._bound, "time": datetime.now(UTC)}, option=_FORM))
         if len(self._lines) == 1:
-            asyncio.get_running_loop().call_soon(self._write)
+            asyncio.get_running_loop().call_later(_SOON_S, self._write)
 
     def _write(self) -> None:
         said = b"".join(self._lines)
