@@ -1,12 +1,14 @@
 """Is it alive, is it ready, and what can be asked: the paths that are the same for every reader."""
 
+from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api_gateway import openapi, problems, queries, responses
+from api_gateway import openapi, packing, problems, queries, responses
 from api_gateway.dependencies import Servers
 from rollotape import asyncapi
 from rollotape.answers import Alive, Ready
@@ -23,6 +25,7 @@ _OF_DOCS = (
 
 def add_to(app: FastAPI, prefix: str, *, documented: bool) -> None:
     """Health and descriptions, for everybody who may ask the gateway."""
+    app.state.descriptions = {}
     html = {200: {"headers": openapi.headers(), "content": {"text/html": {"schema": {"type": "string"}}}}}
     document = openapi.plain() | {304: openapi.UNCHANGED}
     routes: tuple[tuple[str, Any, dict[str, Any]], ...] = (
@@ -63,13 +66,41 @@ async def readyz(request: Request, servers: Servers) -> Response:
 async def openapi_json(request: Request) -> Response:
     """OpenAPI 3.1 of this surface."""
     _no_parameters(request)
-    return await responses.data(request, responses.dumps(request.app.openapi()))
+    return await _described(request, "openapi", request.app.openapi)
 
 
 async def asyncapi_json(request: Request) -> Response:
     """AsyncAPI 3 of the streams behind it, and of what is told live."""
     _no_parameters(request)
-    return await responses.data(request, responses.dumps(asyncapi.document()))
+    return await _described(request, "asyncapi", asyncapi.document)
+
+
+class _Description:
+    """A document of a megabyte that stays the same, for everybody: written, named and packed once."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        self._body = responses.dumps(said)
+        self._etag = f'W/"{blake2b(self._body, digest_size=12).hexdigest()}"'
+        self._packed: dict[str, bytes] = {}
+
+    async def answer(self, request: Request) -> Response:
+        if responses.known(self._etag, request):
+            return responses.unchanged(self._etag, responses.DATA)
+        headers = {"Cache-Control": responses.DATA, "Vary": responses.VARY, "ETag": self._etag}
+        encoding = responses.encoding_of(request.headers.get("accept-encoding", ""))
+        if encoding is None:
+            return Response(self._body, 200, headers, responses.JSON_TYPE)
+        if encoding not in self._packed:
+            self._packed[encoding] = (await packing.packed(self._body, encoding)).with_rest(b"")
+        headers["Content-Encoding"] = encoding
+        return Response(self._packed[encoding], 200, headers, responses.JSON_TYPE)
+
+
+async def _described(request: Request, name: str, make: Callable[[], dict[str, Any]]) -> Response:
+    held: dict[str, _Description] = request.app.state.descriptions
+    if name not in held:
+        held[name] = _Description(make())
+    return await held[name].answer(request)
 
 
 async def docs(request: Request) -> Response:
