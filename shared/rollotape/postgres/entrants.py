@@ -172,6 +172,8 @@ class _Looking:
 
     async def _write(self, stored: Collection[Any], found: Found) -> "_Change":
         entered, left = sorted(found.keys() - stored), sorted(set(stored) - found.keys())
+        if touched := sorted({scan_id for scan_id, _ in (*entered, *left)}):
+            await self._connection.execute(self._sql["hold_scans"], touched)
         for query, pairs in (("leave", left), ("enter", entered)):
             if pairs:
                 await self._connection.execute(self._sql[query], *map(list, zip(*pairs, strict=True)))

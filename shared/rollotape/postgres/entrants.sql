@@ -121,6 +121,10 @@ SELECT scan_id, symbol FROM entrants WHERE symbol = ANY($1::text[])
 -- name: of_scans
 SELECT scan_id, symbol FROM entrants WHERE scan_id = ANY($1::uuid[])
 
+-- name: hold_scans
+-- Before their rows are touched: whoever deletes one of them takes the scan first and its rows then, too.
+SELECT id FROM saved_scans WHERE id = ANY($1::uuid[]) ORDER BY id FOR KEY SHARE
+
 -- name: enter
 INSERT INTO entrants (scan_id, symbol) SELECT * FROM unnest($1::uuid[], $2::text[])
 
