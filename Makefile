@@ -39,11 +39,12 @@ fuzz: $(INSTALLED) ## 50,000 requests and 50,000 messages made up from the contr
 bench: $(INSTALLED) ## Measure on this machine; prints a table and writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -P -m bench $(ARGS)
 
-docs: $(INSTALLED) ## Write the references in docs/ anew, from the contracts, the settings, the metrics and the database
+docs: $(INSTALLED) ## Write the references in docs/ anew, and the examples of OpenAPI, from what they are about
 	$(BIN)/rollo contracts streams --out docs/events.md
 	$(BIN)/rollo contracts settings --out docs/configuration.md
 	$(BIN)/rollo contracts metrics --out docs/monitoring.md
 	ROLLO_TEST_DOCS=write $(BIN)/python -m pytest -q -k make_docs tests/integration/test_schema.py
+	ROLLO_TEST_DOCS=write $(BIN)/python -m pytest -q -k make_docs tests/contracts/test_examples.py
 
 picture: $(INSTALLED) ## Draw docs/terminal.svg anew, from a demonstration that is run for it
 	@PYTHONPATH=tests $(BIN)/python -P -m support.portrait
