@@ -23,6 +23,8 @@ from support.servers import open_servers
 EXAMPLES = 40
 """Of each operation in a round."""
 _LOOK_S = 0.5
+MOST_SLOW = 0.02
+"""Of the requests may be 503, answered late on a busy machine; with more of them too little was tried."""
 
 
 def main() -> None:
@@ -77,6 +79,12 @@ def _requests(show: Show, settings: Settings, given: argparse.Namespace, deadlin
             seed += 1
     answered = {kind: n - began.get(kind, 0) for kind, n in sorted(asking.answered().items())}
     said = ", ".join(f"{n:,} {kind}" for kind, n in answered.items())
+    if answered.get("500"):
+        show.say(f"requests: {count:,} answered ({said}), of them 500")
+        return False
+    if answered.get("503", 0) > count * MOST_SLOW:
+        show.say(f"requests: {count:,} answered ({said}), too many of them 503")
+        return False
     show.say(f"requests: {count:,} answered ({said}), {checked:,} test cases, 0 failures")
     return True
 

@@ -121,14 +121,14 @@ def completed(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     for model in (WatchlistBody, ScanFilters, SavedScanBody, WebhookBody):
         schemas[model.__name__] = _schema(model, schemas)
     components["securitySchemes"] = _SCHEMES
-    of_all, of_those_asked = ({str(kind.status): _problem(kind) for kind in kinds} for kinds in _REFUSALS)
+    of_all, of_those_asked = _REFUSALS
     limited = {name: {"$ref": f"#/components/headers/{name}"} for name in _LIMITED}
     components["examples"] = answered.problems()
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["responses"] |= of_all
+            operation["responses"] |= _refusals(of_all)
         for operation in () if is_open(path) else operations.values():
-            operation["responses"] |= of_those_asked
+            operation["responses"] |= _refusals(of_those_asked)
             for answer in operation["responses"].values():
                 answer["headers"] = answer.get("headers", {}) | limited
             if keys:
@@ -143,6 +143,11 @@ _REFUSALS = (
     (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.TOO_MANY_REQUESTS),
 )
 """Whatever is asked for; and where keys are asked for."""
+
+
+def _refusals(kinds: tuple[problems.Kind, ...]) -> dict[str, Any]:
+    """Made anew for each operation, whose examples are its own."""
+    return {str(kind.status): _problem(kind) for kind in kinds}
 
 
 def _schema(model: Any, schemas: dict[str, Any]) -> dict[str, Any]:
