@@ -7,19 +7,23 @@ to use (ROLLO_TEST_COMPOSE=docker-compose for 1.29).
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rollotape.embedded.server import free_port
+from support import promql
 from support.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +52,7 @@ class Deployment:
     compose: list[str]
     folder: Path
     port: int
+    prometheus_port: int
 
     def __call__(self, *arguments: str, code: int = 0, within_s: float = 120) -> str:
         """What Compose printed; what it says of its own work is left out."""
@@ -63,6 +68,7 @@ class Deployment:
         return {
             "ROLLO_IMAGE": "rollotape:test",
             "ROLLO_PUBLISH": f"127.0.0.1:{self.port}",
+            "ROLLO_PROMETHEUS_PUBLISH": f"127.0.0.1:{self.prometheus_port}",
             "ROLLO_SECRETS": str(self.folder / "secrets"),
             "ROLLO_FILES": str(self.folder / "files"),
         }
@@ -97,13 +103,13 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         (folder / name).mkdir()
     for name in ("postgres", "redis"):
         (folder / "secrets" / f"{name}_password").write_text(os.urandom(12).hex() + "\n")
-    deployed = Deployment(_compose(), folder, free_port())
+    deployed = Deployment(_compose(), folder, free_port(), free_port())
     try:
         deployed("up", "--detach", "--build", within_s=900)
         _eventually(lambda: all(map(deployed.is_healthy, OURS)))
         yield deployed
     finally:
-        deployed("down", "--volumes", "--remove-orphans", "--timeout", "30")
+        deployed("--profile", "observability", "down", "--volumes", "--remove-orphans", "--timeout", "30")
 
 
 def test_everything_runs_confined(deployment: Deployment) -> None:
@@ -144,6 +150,45 @@ def test_scaled_and_hurt_while_importing_it_ends_in_the_same_database(deployment
     said = deployment.rollo("verify")
     assert said.startswith("0 differences over "), said
     assert f"({SYMBOLS * DAYS:,} bars" in said, said
+
+
+def test_prometheus_finds_every_replica_and_answers_every_dashboard(deployment: Deployment) -> None:
+    """Its image is that of the compose file, or of ROLLO_PROMETHEUS_IMAGE."""
+    [named] = re.findall(
+        r"\$\{ROLLO_PROMETHEUS_IMAGE:-([^}]+)\}", (ROOT / "docker-compose.yml").read_text("utf-8")
+    )
+    image = os.environ.get("ROLLO_PROMETHEUS_IMAGE", named)
+    if not _succeeds("docker", "image", "inspect", image):
+        pytest.skip(f"no image {image} here")
+    deployment(
+        "--profile",
+        "observability",
+        "up",
+        "--detach",
+        "--no-recreate",
+        "--scale",
+        "detector=3",
+        *OURS,
+        "prometheus",
+    )
+
+    def asked(path: str, **said: str) -> Any:
+        url = f"http://127.0.0.1:{deployment.prometheus_port}/api/v1/{path}?{urllib.parse.urlencode(said)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def scraped() -> dict[str, int]:
+        found = asked("query", query="count by (job) (up == 1)")["result"]
+        return {one["metric"]["job"]: int(one["value"][1]) for one in found}
+
+    _eventually(lambda: deployment.is_healthy("prometheus"))
+    _eventually(lambda: scraped() == dict.fromkeys(OURS, 1) | {"detector": 3, "prometheus": 1})
+    _eventually(lambda: bool(asked("query", query="rollo:stream_lag_entries:by_kind")["result"]))
+    for question in promql.of_dashboards():
+        asked("query", query=question.expression)
+    rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+    assert {rule["health"] for rule in rules} == {"ok"}
+    _eventually(lambda: asked("alerts")["alerts"] == [])
 
 
 def test_what_is_stored_outlives_a_stop_and_the_containers(deployment: Deployment) -> None:
