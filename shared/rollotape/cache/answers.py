@@ -170,10 +170,14 @@ class Answers:
         return Answer(held.content, held.moment, source == "stale" or standing.behind, source)
 
     async def ready(self, question: str) -> Answer | None:
-        """The answer if it is in memory. Counted if it is there."""
+        """The answer if it is in memory, or that of before while the next is computed. Counted if there."""
         standing = await self._generations.current()
         held = self._memory.find(question)
-        if held is None or standing.away or held.order != standing.serial:
+        if held is None or standing.away or standing.moment is None:
+            return None
+        if held.order != standing.serial and not (
+            (question, standing.moment.name) in self._flights and self._will_do(held, standing)
+        ):
             return None
         self.count("memory")
         return Answer(held.content, held.moment, standing.behind, "memory")
