@@ -31,7 +31,7 @@ NOW_US = int(NOW.timestamp() * 1e6)
 WEEK, MONTH, EVER = Window(7, NOW_US), Window(30, NOW_US), Window(None, NOW_US)
 ROLLED_DAYS, TIMES = 20, 64
 """So many days are rolled up for real; what came of them then stands for earlier ones as well."""
-LARGE = {"signals", "patterns", "performance_days", "performance_headlines"}
+LARGE = {"signals", "patterns", "vsa_events", "performance_days", "performance_headlines"}
 """What no question reads from end to end."""
 
 _GOING = """
@@ -62,7 +62,11 @@ INSERT INTO performance_days (day, {_KINDS})
 SELECT day - {ROLLED_DAYS + 8} * n, {_KINDS} FROM performance_days, generate_series(1, {TIMES}) n
 """
 
-
+_HEARD = """
+INSERT INTO vsa_events (symbol, timeframe, rule_set, kind, event_ts, confirmed_ts, knowable_at, direction)
+SELECT 'S' || s, '1d', 'seed-1', 'no_demand', t, t, t, 'bearish'
+FROM generate_series(1, 100) s, generate_series(now() - interval '5 years', now(), interval '1 day') t
+"""
 _CHANGED_PATTERNS = """
 INSERT INTO unrolled_days (pattern_id)
 SELECT pattern_id FROM signals WHERE status = 'CLOSED' ORDER BY exit_date DESC LIMIT 5
@@ -80,7 +84,7 @@ async def filled(server_url: str, template: str) -> AsyncIterator[Settings]:
             rollups = Rollups(pool)
             while await rollups.run():
                 pass
-        databases.execute(url, f"{_EARLIER}; {_GOING}; DELETE FROM unrolled_days")
+        databases.execute(url, f"{_EARLIER}; {_GOING}; {_HEARD}; DELETE FROM unrolled_days")
         databases.execute(url, "VACUUM ANALYZE")
         yield settings
 
@@ -152,6 +156,10 @@ def trend(connection: Any) -> Any:
     return analytics.trend(connection, "SPRING", MONTH)
 
 
+def events(connection: Any) -> Any:
+    return analytics.vsa(connection, WEEK)
+
+
 async def no_trades(connection: Any) -> Any:
     """Our own patterns are never of phase A: whether there were any is looked up in vain."""
     question = Question("pattern_performance", None, Filters(phase="A", origin="paper"))
@@ -171,6 +179,7 @@ CASES: list[tuple[Ask, set[str]]] = [
     (by_sector, {"uq_performance_headlines"}),
     (by_sector_and_phase, {"uq_performance_days"}),
     (trend, {"idx_performance_headlines_trend"}),
+    (events, {"idx_vsa_events_knowable_at", "idx_patterns_detected_at"}),
     (no_trades, {"idx_patterns_detected_at"}),
 ]
 
