@@ -1,6 +1,6 @@
 """Has a few symbols verified again and again while everything runs, and counts what differs.
 
-In a process of its own, with the lowest priority: recomputing is work of seconds, and nobody waits for it.
+In a process of its own, with a low priority: recomputing is work of seconds, and nobody waits for it.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from rollotape import metrics
 
 PATIENCE_S = 900.0
 CHECKED = ("symbols", "bars", "events", "patterns", "wyckoff", "scores", "rollups")
-_AT_LEISURE = "import os, sys; os.nice(19); sys.argv[0] = 'rollo'; from rollotape.cli import main; main()"
+_AT_LEISURE = "import os, sys; os.nice(10); sys.argv[0] = 'rollo'; from rollotape.cli import main; main()"
 _DIFFERS = 1
 """Exit code of `rollo verify`, as of much else that goes wrong: the report tells them apart."""
 

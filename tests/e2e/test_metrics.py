@@ -220,7 +220,7 @@ def test_a_real_prometheus_answers_every_dashboard_and_no_alert_stays(stack: Sta
         eventually_sync(scraped, within_s=60, what="every service being scraped")
         eventually_sync(
             lambda: bool(_result(url, f"{ACCOUNTED} > 0 and on () rollo_verify_checked_total > 0")),
-            within_s=60, what="rows that were accounted for and verified",
+            within_s=240, what="rows that were accounted for and verified",
         )  # fmt: skip
         rules = [rule for group in _ask(url, "rules")["groups"] for rule in group["rules"]]
         assert len(rules) == len(list(promql.rules()))
