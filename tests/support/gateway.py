@@ -177,6 +177,15 @@ def serve(settings: Settings) -> Iterator[str]:
         thread.join(20)
 
 
+_PLACE = re.compile(r"\{\w+\}")
+
+
+def _fits(template: str, path: str) -> bool:
+    """A symbol may have a slash in it; where several fit, the one that says more is meant."""
+    pattern = "(?:.*)".join(re.escape(part) for part in _PLACE.split(template))
+    return re.fullmatch(pattern, path, re.DOTALL) is not None
+
+
 class Judge:
     """Knows the OpenAPI document and holds answers against it."""
 
@@ -214,9 +223,9 @@ class Judge:
 
     def operations(self, path: str) -> Mapping[str, Any]:
         """What is declared for `path`, by method in lower case; empty where nothing is."""
-        for template, operations in self._document["paths"].items():
-            pattern = re.sub(r"\\\{\w+\\\}", ".*", re.escape(template))
-            if re.fullmatch(pattern, path, re.DOTALL):
-                assert isinstance(operations, dict)
-                return operations
-        return {}
+        fitting = [template for template in self._document["paths"] if _fits(template, path)]
+        if not fitting:
+            return {}
+        operations = self._document["paths"][max(fitting, key=lambda t: len(_PLACE.sub("", t)))]
+        assert isinstance(operations, dict)
+        return operations
