@@ -51,7 +51,8 @@ def test_everything_works_by_the_url_alone(redises: Redises, data_dir: Path, tmp
 
 
 def _imported(up: Stack, folder: Path, name: str) -> None:
-    told = rollo("import", str(folder / name), "--wait", "--data", str(up.data), within_s=120)
+    refused = ("--refused", str(folder / "refused.csv"))
+    told = rollo("import", str(folder / name), "--wait", *refused, "--data", str(up.data), within_s=120)
     assert told.returncode == 0, told.stderr
 
 
