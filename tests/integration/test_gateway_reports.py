@@ -210,7 +210,7 @@ async def test_entries_that_nobody_read_and_indexes_that_disagree_are_seen(
         "last_fact_at": "2026-01-05T14:30:00.002000Z", "last_processed_at": None, "processed": 0,
         "lag": 3, "pending": 0, "oldest_pending_s": None,
     }  # fmt: skip
-    assert "delivery: nobody has ever read for cache-builder" in said["reasons"]
+    assert "delivery: nobody has ever read for cache-builder, webhooks" in said["reasons"]
 
     await redis_client.zrem("rm:{patterns}:by:confidence", str(Setup(1).id))
     async for other in _client(settings):
@@ -414,7 +414,7 @@ async def test_detections_refuse_and_know_by_name(client: httpx.AsyncClient, set
     assert await _refused(client, "/api/symbols/MSFT/detections?days=0&limit=0") == ["days", "limit"]
     answer = await client.get("/api/symbols/NEW/detections?days=all", headers={"Accept": "text/csv"})
     [row] = csv.DictReader(io.StringIO(answer.text))
-    assert (row["symbol"], row["target_1"], row["is_active"]) == ("NEW", "12.00000000", "true")
+    assert (row["symbol"], row["target_1"], row["is_active"]) == ("NEW", "12.0", "true")
 
 
 # ---- dashboard

@@ -143,7 +143,9 @@ def _newest(n: Any) -> dict[str, Any]:
 def _facts(seen: Look) -> dict[str, Any] | None:
     if seen.lasting is None:
         return None
-    ours = [c for c in seen.lasting.consumers if c.stream == "updates"]
+    ours = [
+        c for c in seen.lasting.consumers if (c.stream, c.group) == ("updates", components.CACHE_BUILDER)
+    ]
     lags = [c.lag for c in ours]
     use = seen.lasting.use
     return {
