@@ -35,6 +35,7 @@ ELSEWHERE = {
     "make bench": "tests/bench/test_bench.py::test_a_bench_replaces_its_own_figures_and_no_others",
     "docker compose ": "tests/e2e/test_compose.py::test_everything_runs_confined",
     "docker build ": "tests/e2e/test_compose.py::test_everything_runs_confined",
+    "kubectl ": "tests/unit/test_kubernetes.py::test_what_the_operator_is_told_to_type_names_what_there_is",
     "(umask 022; mkdir": (
         "tests/unit/test_deployment.py::test_the_secrets_are_made_by_the_line_that_the_docs_have"
     ),

@@ -1,13 +1,14 @@
 """The part of kustomize that deploy/kubernetes uses, so that its overlays are built where kustomize is not.
 
-What it makes is held against the real one wherever that is (tests/unit/test_kubernetes.py). What it does not know it
-refuses, rather than leaving it out: a feature that a kustomization begins to use is taught here first.
+What it makes is held against the real one wherever that is (tests/unit/test_kubernetes.py). What it does not
+know it refuses, rather than leaving it out: what a kustomization begins to use is taught here first.
 """
 
 import copy
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,17 @@ def build(folder: Path) -> list[Object]:
 
 
 def load(path: Path) -> list[Object]:
+    return copy.deepcopy(_parsed(path))
+
+
+@cache
+def _parsed(path: Path) -> list[Object]:
     return [one for one in yaml.safe_load_all(path.read_text("utf-8")) if one]
 
 
 def _accumulated(folder: Path, objects: list[Object]) -> list[Object]:
     """What a folder adds to the objects before it, and does to them all."""
-    said: Object = yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))
+    [said] = load(folder / "kustomization.yaml")
     assert said.keys() <= KNOWN, f"{folder.name}: not known here: {said.keys() - KNOWN}"
     for name in said.get("resources", ()):
         path = folder / name
@@ -65,7 +71,8 @@ def _generate(objects: list[Object], asked: Object) -> None:
     assert asked.keys() <= {"name", "behavior", "literals"}
     data = dict(literal.split("=", 1) for literal in asked["literals"])
     if asked.get("behavior") == "merge":
-        [earlier] = [o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == asked["name"]]
+        wanted = "ConfigMap", asked["name"]
+        [earlier] = [one for one in objects if (one["kind"], one["metadata"]["name"]) == wanted]
         earlier["data"] |= data
     else:
         objects.append(
@@ -75,7 +82,7 @@ def _generate(objects: list[Object], asked: Object) -> None:
 
 def _patch(objects: list[Object], asked: Object, folder: Path) -> None:
     assert asked.keys() <= {"path", "patch", "target"}
-    patch = yaml.safe_load(asked["patch"] if "patch" in asked else (folder / asked["path"]).read_text("utf-8"))
+    [patch] = load(folder / asked["path"]) if "path" in asked else [yaml.safe_load(asked["patch"])]
     found = [one for one in objects if _is_meant(one, asked["target"])]
     assert found, f"{folder.name}: a patch for nothing"
     for one in found:
@@ -168,8 +175,7 @@ def _name_by_content(objects: list[Object]) -> None:
 
 
 def _hash(data: dict[str, str]) -> str:
-    """Ten letters of SHA-256. The real one means to include the name, looks for it in the wrong place, and finds none."""
-    content = json.dumps(
-        {"kind": "ConfigMap", "name": "", "data": data}, sort_keys=True, separators=(",", ":")
-    )
+    """Ten letters of SHA-256. The real one means to include the name, and never finds it."""
+    said = {"kind": "ConfigMap", "name": "", "data": data}
+    content = json.dumps(said, sort_keys=True, separators=(",", ":"))
     return sha256(content.encode()).hexdigest()[:10].translate(str.maketrans("013ae", "ghkmt"))
