@@ -27,11 +27,14 @@ LANGUAGES = {"console", "redis", "python", "mermaid", "json", "csv", "text"}
 """`console` and `redis` are run here, `python` in tests/unit/test_definitions.py and, of client.md, in
 tests/integration/test_client_page.py; others are no commands."""
 _DEMO, _PACKAGING = "tests/e2e/test_demo.py", "tests/e2e/test_packaging.py"
+_RIGHTS = "tests/e2e/test_rights.py"
 ELSEWHERE = {
     "make demo": f"{_DEMO}::test_a_demonstration_has_leaders_patterns_and_events_soon",
     "rollo demo": f"{_DEMO}::test_a_demonstration_has_leaders_patterns_and_events_soon",
     "make test": "tests/e2e/test_documentation.py::test_what_is_not_run_here_is_run_elsewhere",
     "rollo up": "tests/e2e/test_documentation.py::test_a_document_does_what_it_says",
+    "rollo contracts acl": f"{_RIGHTS}::test_everything_works_with_the_rights_that_are_documented",
+    "valkey-cli ACL ": f"{_RIGHTS}::test_everything_works_with_the_rights_that_are_documented",
     "make bench": "tests/bench/test_bench.py::test_a_bench_replaces_its_own_figures_and_no_others",
     "docker compose ": "tests/e2e/test_compose.py::test_everything_runs_confined",
     "docker build ": "tests/e2e/test_compose.py::test_everything_runs_confined",
