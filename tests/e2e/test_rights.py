@@ -94,6 +94,8 @@ def test_everything_works_with_the_rights_that_are_documented(place: Place, tmp_
         assert sent.returncode == 0, sent.stderr
         assert gateway.post("/api/patterns", json={"patterns": [EVENT]}).status_code == 202
         eventually_sync(lambda: "AAPL" in gateway.get("/api/patterns/scan").text, what="a scan")
+        with gateway.stream("GET", "/api/patterns/stream") as told:
+            assert told.status_code == 200
         assert _status(gateway, "/api/analytics/pattern-performance") == 200
         assert _status(gateway, "/api/pattern-discovery/health") in (200, 503)
         assert _rollo("verify", **place.of("operator")).returncode == 0

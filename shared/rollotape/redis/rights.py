@@ -14,13 +14,16 @@ _SCRIPTS = "evalsha script|load"
 _READ_MODEL = "get set exists hget hmget hvals hlen hgetall hincrby zcard xrange"
 """A reader counts what it answers, and asks for a model where it finds none."""
 _BUILD_MODEL = "del unlink expire persist rename hset hdel hkeys zadd zrem zrangebyscore xadd"
-_IN_ANSWERS = "get set del pttl"
+_IN_ANSWERS = "get set del pttl pexpire"
+_COUNT_STREAMS = "hgetall hset hdel pexpire"
 INPUTS = ("bars.*", "patterns.*", "signals.*")
 TOLD = ("sessions", "updates")
 MODEL = ("rm:{patterns}:*", "rm:patterns:*")
 """The second as earlier versions called it."""
 ANSWERS = ("analytics:*",)
 RATES = ("rollo:rate:*",)
+STREAMS = ("rollo:streams:*",)
+"""How many streams each key has open."""
 HEALTH = ("system:health",)
 """What was told last of each part."""
 
@@ -52,6 +55,7 @@ IN_STREAMS: Mapping[str, tuple[Right, ...]] = {
         Right(f"{_WATCH} xread xrange xrevrange", _EVERYTHING),
         _SCAN,
         Right(f"{_IN_ANSWERS} {_SCRIPTS}", RATES),
+        Right(f"{_COUNT_STREAMS} {_SCRIPTS}", STREAMS),
     ),
     "producer": (_SEND, Right(_WATCH, INPUTS)),
     "operator": (
@@ -63,7 +67,10 @@ IN_STREAMS: Mapping[str, tuple[Right, ...]] = {
 """Of ROLLO_REDIS_URL. A producer sends; an operator runs the other commands of `rollo`, too."""
 IN_CACHE: Mapping[str, tuple[Right, ...]] = {
     "cache-builder": (Right(f"{_IN_ANSWERS} {_SCRIPTS}", ANSWERS),),
-    "api-gateway": (Right(f"{_IN_ANSWERS} {_SCRIPTS}", (*ANSWERS, *RATES)),),
+    "api-gateway": (
+        Right(f"{_IN_ANSWERS} {_SCRIPTS}", (*ANSWERS, *RATES)),
+        Right(f"{_COUNT_STREAMS} {_SCRIPTS}", STREAMS),
+    ),
     "operator": (),
 }
 """Of ROLLO_CACHE_URL."""
