@@ -1,11 +1,6 @@
 """Requests that mean harm, against the gateway as it runs: no 5xx, and every answer keeps its promise."""
 
-import asyncio
-import os
-import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,46 +11,40 @@ import orjson
 import pytest
 
 from api_gateway.app import describe
+from fuzz import asking, talking
+from fuzz.asking import Door
 from rollotape.embedded import Urls
 from rollotape.settings import Settings
 from support import databases
-from support.gateway import (
-    Event,
-    Judge,
-    Score,
-    Setup,
-    build_model,
-    day,
-    insert_days,
-    insert_events,
-    insert_patterns,
-    insert_scores,
-    serve,
-)
+from support.gateway import Judge
+from support.populated import give_key, tidy
 
-TESTS = Path(__file__).parents[1]
-EXAMPLES = int(os.environ.get("ROLLO_TEST_EXAMPLES", "80"))
-"""Per operation; more of them find more and take longer."""
+EXAMPLES, MESSAGES = 4, 500
+"""A sample, of each operation and in all; `make fuzz` has more."""
 SEED = 20_181_224
 JSON = {"Content-Type": "application/json"}
 LINES = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.fixture(scope="module")
-def url(servers: Urls, server_url: str, template: str) -> Iterator[str]:
-    """A gateway over a database with something in it."""
+def opened(servers: Urls, server_url: str, template: str) -> Iterator[tuple[Settings, list[Door]]]:
+    """Gateways over a database with something of everything."""
     with databases.copy_of(template, server_url) as database_url:
-        asyncio.run(insert_days(database_url, "AAPL", 300, evaluable_from=20))
-        asyncio.run(insert_days(database_url, "BTC/USD", 3))
-        asyncio.run(insert_events(database_url, "AAPL", [Event(21 + n) for n in range(150)]))
-        scores = [Score(symbol, n, n / 7) for n in range(50) for symbol in ("AAPL", "MSFT")]
-        asyncio.run(insert_scores(database_url, scores))
-        setups = [Setup(n, rsi=n % 100, confidence=n % 7 / 7, detected_at=day(30)) for n in range(200)]
-        asyncio.run(insert_patterns(database_url, setups))
-        settings = Settings(redis_url=servers.redis_url, database_url=database_url, auth="off", hosts="g")
-        asyncio.run(build_model(settings))
-        with serve(settings) as served:
-            yield served
+        settings = Settings(
+            redis_url=servers.redis_url,
+            cache_url=servers.cache_url,
+            database_url=database_url,
+            auth="off",
+            hosts="g",
+        )
+        with asking.doors(settings) as doors:
+            yield settings, doors
+
+
+@pytest.fixture(scope="module")
+def url(opened: tuple[Settings, list[Door]]) -> str:
+    """The gateway that asks nobody for a key."""
+    return opened[1][0].url
 
 
 @pytest.fixture(scope="module")
@@ -75,22 +64,37 @@ def _check(judge: Judge, method: str, target: str, status: int, headers: Any, bo
     assert b"Traceback" not in body
 
 
-def test_generated_requests_find_nothing(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "phases", "least"),
+    [(0, "", 3_000), (1, "examples,fuzzing,stateful", 200), (2, "examples,fuzzing", 150)],
+)
+def test_generated_requests_find_nothing(
+    opened: tuple[Settings, list[Door]], tmp_path: Path, number: int, phases: str, least: int
+) -> None:
     """Schemathesis with every check: valid requests are accepted, invalid ones refused, all as documented."""
-    command = [
-        sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json",
-        "--checks", "all", "--seed", str(SEED), "--max-examples", str(EXAMPLES), "--continue-on-failure",
-        "--no-shrink", "--no-color",
-        "--exclude-path-regex", "^/(api/v1|docs|openapi|asyncapi|api/patterns/stream)",
-    ]  # fmt: skip
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "support.hostile", "PYTHONPATH": str(TESTS)}
+    settings, doors = opened
+    outcome = asking.ask(
+        doors[number], tmp_path, SEED, EXAMPLES, phases=phases, paths="" if number else "^/(?!api/v1)"
+    )
+    tidy(settings)
 
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=540)
+    assert not outcome.found, outcome.found
+    assert outcome.generated == outcome.passed > least
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    counted = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
-    assert counted, done.stdout
-    assert int(counted[1]) == int(counted[2]) > 4 * EXAMPLES * 0.8
+
+@pytest.mark.parametrize("auth", ["off", "on"])
+async def test_messages_with_little_sense_find_nothing(
+    opened: tuple[Settings, list[Door]], auth: str
+) -> None:
+    """Over WebSocket, and beside them a client that means well; `make fuzz` says fifty thousand."""
+    settings, _ = opened
+    key = give_key(settings, "read", owner="ada").text if auth == "on" else None
+    with talking.gateway(settings, auth=auth) as running:
+        report = await talking.say(running, settings, MESSAGES, SEED, key=key)
+
+    assert report.harm.count >= MESSAGES
+    assert len(report.harm.sent) > 10
+    assert report.facts > 0
 
 
 _TARGETS = {
