@@ -71,7 +71,7 @@ class Desk:
         return [tuple(row) for row in await self.pool.fetch(query)]
 
     async def standing(self, webhook_id: UUID) -> "asyncpg.Record":
-        row = await self.pool.fetchrow("SELECT * FROM webhooks WHERE id = $1", webhook_id)
+        row: asyncpg.Record | None = await self.pool.fetchrow("SELECT * FROM webhooks WHERE id = $1", webhook_id)
         assert row is not None
         return row
 

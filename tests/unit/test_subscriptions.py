@@ -93,8 +93,8 @@ def test_the_acknowledgement_is_the_full_set() -> None:
     held = _subscribed(patterns=["b", "a"], filters={"phase": ["C", "D"]})
     [told] = orjson.loads(held.acknowledgement("x-1-0"))
     assert told == {
-        "T": "subscription", "patterns": ["A", "B"], "vsa": [], "wyckoff": [], "rs": [], "bars": [], "scans": [],
-        "system": [], "filters": {"phase": ["C", "D"]}, "id": "x-1-0",
+        "T": "subscription", "patterns": ["A", "B"], "vsa": [], "wyckoff": [], "rs": [], "bars": [],
+        "scans": [], "system": [], "filters": {"phase": ["C", "D"]}, "id": "x-1-0",
     }  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def _passes(row: Row, said: Mapping[str, Any]) -> bool:
         "rs_min": row["own_ratio"] if ours else row["rs_ratio"],
         "rs_excess_min": row["rs_score"] if ours else row["rs_excess"],
     }
-    for name, wanted in ({"confidence_min": 0.5} | said).items():
+    for name, wanted in {"confidence_min": 0.5, **said}.items():
         if name in _WORDS:
             passes = row[_WORDS[name]] in wanted
         elif name in _LEAST:
