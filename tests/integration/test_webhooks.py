@@ -71,7 +71,8 @@ class Desk:
         return [tuple(row) for row in await self.pool.fetch(query)]
 
     async def standing(self, webhook_id: UUID) -> "asyncpg.Record":
-        row: asyncpg.Record | None = await self.pool.fetchrow("SELECT * FROM webhooks WHERE id = $1", webhook_id)
+        query = "SELECT * FROM webhooks WHERE id = $1"
+        row: asyncpg.Record | None = await self.pool.fetchrow(query, webhook_id)
         assert row is not None
         return row
 

@@ -81,8 +81,8 @@ def test_a_scan_that_says_nothing_asks_for_half_confidence() -> None:
 def test_what_is_unknown_fails_a_filter_on_it(said: dict[str, Any], unknown: str) -> None:
     values: dict[str, Any] = {
         "id": "1", "symbol": "A", "pattern_type": "SOS", "timeframe": "1d", "side": "accumulation",
-        "phase": "C", "sector": "Energy", "confidence": 0.9, "rs_ratio": 1.0, "rs_excess": 1.0, "vol_ratio": 1.0,
-        "rsi": 50.0,
+        "phase": "C", "sector": "Energy", "confidence": 0.9, "rs_ratio": 1.0, "rs_excess": 1.0,
+        "vol_ratio": 1.0, "rsi": 50.0,
         "test_confirmed": False, "detected_at": 0, "expires_at": 1,
     }  # fmt: skip
     known = Row(**values)
