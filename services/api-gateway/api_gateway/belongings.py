@@ -1,4 +1,7 @@
-"""Saved scans with their filters, as the description has them."""
+"""Saved scans with their filters, as the description has them.
+
+mypy takes a field for writable, and refuses a narrower type of it in a subclass; answers are only written.
+"""
 
 from pydantic import Field
 
@@ -7,8 +10,8 @@ from rollotape import answers
 
 
 class SavedScanAnswer(answers.SavedScanAnswer):
-    filters: ScanFilters = Field(description="Those alone that were given.")  # type: ignore[assignment]  # closer
+    filters: ScanFilters = Field(description="Those alone that were given.")  # type: ignore[assignment]  # narrower
 
 
 class SavedScansAnswer(answers.SavedScansAnswer):
-    saved_scans: list[SavedScanAnswer]  # type: ignore[assignment]  # closer
+    saved_scans: list[SavedScanAnswer]  # type: ignore[assignment]  # narrower

@@ -37,7 +37,7 @@ class StrictH11(H11Protocol):
         self._discarded: int | None = None
         """Bytes thrown away since the last words; None while there is something to say."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it: asyncio's own is wider
         super().connection_made(transport)
         if len(self.connections) > self.bounds.connections:
             self._refuse(TOO_MANY_CONNECTIONS, "Every connection is taken.")

@@ -5,8 +5,8 @@ unknown is None.
 """
 
 from rollotape.answers.figures import *  # noqa: F403 - every shape by one name, wherever it is written
-from rollotape.answers.kept import *  # noqa: F403
-from rollotape.answers.patterns import *  # noqa: F403
-from rollotape.answers.reports import *  # noqa: F403
-from rollotape.answers.shape import *  # noqa: F403
-from rollotape.answers.tape import *  # noqa: F403
+from rollotape.answers.kept import *  # noqa: F403 - likewise
+from rollotape.answers.patterns import *  # noqa: F403 - likewise
+from rollotape.answers.reports import *  # noqa: F403 - likewise
+from rollotape.answers.shape import *  # noqa: F403 - likewise
+from rollotape.answers.tape import *  # noqa: F403 - likewise

@@ -191,7 +191,7 @@ def _state(row: Any) -> str:
 
 
 async def _detail(_connection: Any, row: Any) -> dict[str, Any]:
-    return {"secret": shown(row["secret"]) if "secret" in row.keys() else None}  # noqa: SIM118 - a record
+    return {"secret": shown(row["secret"]) if "secret" in row.keys() else None}  # noqa: SIM118 - in a record are its values
 
 
 async def _judge(_connection: Any, _owner: str, _content: Any) -> None:
