@@ -82,7 +82,7 @@ def latest(found: Sequence[int]) -> tuple[Any, ...]:
     """R of the last trades, how many were won, and what they earned."""
     if not found:
         return None, None, None
-    return [decimal(r) for r in found], len([r for r in found if r > 1_000]), decimal(sum(found))
+    return packed(found), len([r for r in found if r > 1_000]), decimal(sum(found))
 
 
 def agree(found: Sequence[Trade]) -> None:
