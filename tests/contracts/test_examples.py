@@ -18,8 +18,9 @@ from api_gateway import answered, examples, problems
 from api_gateway.app import create_app, describe
 from rollotape.settings import Settings
 from support import told
+from support.closed_trades import roll_up
 from support.databases import execute
-from support.gateway import serve
+from support.gateway import build_model, serve
 from support.populated import give_key, tidy
 from support.sockets import tell
 from support.surface import PATHS, Operation, Surface, operations
@@ -75,6 +76,8 @@ async def _record(surface: Surface) -> dict[str, Any]:
         if operation.streams:
             found[operation.name] = [await _record_stream(surface.settings, operation)]
             continue
+        await build_model(surface.settings)  # as builders do: what waits for them is marked stale
+        await roll_up(surface.settings)
         for name, target, body in _requests(operation):
             answer = await surface.client.request(operation.method, target, json=body)
             assert answer.status_code < 300, answer.text

@@ -51,8 +51,8 @@ def test_a_demonstration_has_leaders_patterns_and_events_soon(data_dir: Path) ->
         shown = rollo("scan", "--data", str(data_dir), "--confidence", "0")
         assert "patterns as of" in shown.stdout
 
-        other = rollo("verify", "--data", str(data_dir), within_s=120)
-        assert other.stdout.startswith("0 differences over 79 symbols"), other.stdout + other.stderr
+        other = rollo("verify", "--sample", "5", "--data", str(data_dir), within_s=120)
+        assert other.stdout.startswith("0 differences over 5 symbols"), other.stdout + other.stderr
         assert demo.stop(signal.SIGINT) == 0
     assert "Traceback" not in demo.said
     assert mentioning(data_dir) == {}

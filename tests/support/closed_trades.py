@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from cache_builder import counting
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.rollups import Rollups
 from rollotape.settings import Settings
@@ -82,3 +83,4 @@ async def roll_up(settings: Settings) -> None:
         rollups = Rollups(pool)
         while await rollups.run():
             pass
+        await counting.count(pool)

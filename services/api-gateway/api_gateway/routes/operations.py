@@ -1,5 +1,6 @@
 """Is it alive, is it ready, and what can be asked: the paths that are the same for every reader."""
 
+import asyncio
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -97,10 +98,10 @@ class _Description:
 
 
 async def _described(request: Request, name: str, make: Callable[[], dict[str, Any]]) -> Response:
-    held: dict[str, _Description] = request.app.state.descriptions
-    if name not in held:
-        held[name] = _Description(make())
-    return await held[name].answer(request)
+    held: dict[str, asyncio.Task[_Description]] = request.app.state.descriptions
+    if name not in held:  # a second of work, beside whatever else is answered
+        held[name] = asyncio.create_task(asyncio.to_thread(lambda: _Description(make())))
+    return await (await asyncio.shield(held[name])).answer(request)
 
 
 async def docs(request: Request) -> Response:
