@@ -220,6 +220,19 @@ ROLLUPS_OLDEST = Gauge(
     "How long the oldest change has been waiting for new answers; 0: none",
 )
 
+# ---- feeds: what live sources said, and whether they are heard
+FEED_BARS = Counter(
+    "rollo_feed_bars_total",
+    "Bars that a live feed heard. outcome: sent, restated (of those sent, known before with other numbers), "
+    "same (said again, not sent), left (differs from what a hand corrected, not sent)",
+    ("feed", "outcome"),
+)
+FEED_LIVE = Gauge("rollo_feed_live", "1 while a live feed has caught up and hears its source", ("feed",))
+FEED_INTERRUPTIONS = Counter("rollo_feed_interruptions_total", "Sessions with a source that ended", ("feed",))
+FEED_NEWEST = Gauge(
+    "rollo_feed_newest_bar_timestamp_seconds", "Start of the newest bar that a live feed has sent", ("feed",)
+)
+
 # ---- market: how new the bars are, asked by every cache-builder
 MARKET_OPEN = Gauge("rollo_market_open", "1 during a session of the exchange")
 BARS_OVERDUE = Gauge(
