@@ -31,7 +31,7 @@ check: $(INSTALLED) ## Lint, types and architecture
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 chaos: $(INSTALLED) ## Kills, pauses and restarts of everything, again and again (ARGS="--chaos-seed 7")
-	$(BIN)/python -m pytest tests/chaos --chaos-runs 30 $(ARGS)
+	$(BIN)/python -m pytest -m "chaos or long" --long --chaos-runs 30 $(ARGS)
 
 fuzz: $(INSTALLED) ## 50,000 requests and 50,000 messages made up from the contracts (ARGS="messages --seed 7")
 	@PYTHONPATH=tests $(BIN)/python -P -m fuzz $(ARGS)
@@ -54,7 +54,7 @@ lock: ## Write requirements.lock anew from pyproject.toml, and from it the locks
 	"$$(.ci/find-python $(PYTHON))" -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
 	$(COMPILE) --extra embedded --extra dev pyproject.toml --output-file build/lock/all
-	$(COMPILE) --constraint build/lock/all pyproject.toml --output-file build/lock/image
+	$(COMPILE) --constraint build/lock/all --extra otel --extra sentry pyproject.toml --output-file build/lock/image
 	echo hatchling | $(COMPILE) --constraint build/lock/all - --output-file build/lock/builder
 	{ echo "# Written by make lock. Versions and hashes of everything, for Python 3.11 to 3.13."; \
 	  cat build/lock/all; } > requirements.lock

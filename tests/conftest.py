@@ -11,7 +11,7 @@ import redis.asyncio
 from rollotape.embedded import Urls
 from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
-from support import databases, folders
+from support import databases, folders, tapes
 from support.servers import flush, open_servers, take_from_environment
 
 REPOSITORY = Path(__file__).parents[1]
@@ -20,13 +20,29 @@ GIVEN: dict[str, str] = {}
 KEPT = ("ROLLO_TEST_", "ROLLO_SHARED_DATA")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("rollo")
+    group.addoption("--long", action="store_true", help="what takes minutes, too, and all examples")
+    group.addoption("--chaos-runs", type=int, help="so many runs by chance")
+    group.addoption("--chaos-seed", type=int, help="seed of the first of these runs; the others follow it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip("takes long: make chaos"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """A shell that is set up for a running stack must not change what tests do, nor be touched by them."""
     GIVEN.update(take_from_environment())
     for name in list(os.environ):
         if name.startswith("ROLLO_") and not name.startswith(KEPT):
             del os.environ[name]
     _hear_ctrl_c()
+    if config.getoption("long"):
+        tapes.share_of_examples = 1.0
 
 
 def _hear_ctrl_c() -> None:

@@ -14,6 +14,7 @@ from bench.stage import open_stage
 from rollotape.producers import feed
 
 
+@pytest.mark.long
 async def test_a_soak_ends_with_nothing_waiting_and_nothing_different(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -16,12 +16,6 @@ DAYS = 265
 TALLY = pytest.StashKey[list[str]]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("chaos")
-    group.addoption("--chaos-runs", type=int, help="so many runs by chance, and everything that takes long")
-    group.addoption("--chaos-seed", type=int, help="seed of the first of these runs; the others follow it")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Without `--chaos-runs` there are no runs by chance, only those that are written down."""
     if "seed" in metafunc.fixturenames:
@@ -36,13 +30,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("chaos")
         for line in lines:
             terminalreporter.line(line)
-
-
-@pytest.fixture(scope="session")
-def whole(request: pytest.FixtureRequest) -> None:
-    """Skips what takes minutes, unless it was asked for."""
-    if not request.config.getoption("chaos_runs", default=None):
-        pytest.skip("takes minutes: make chaos")
 
 
 @pytest.fixture

@@ -12,6 +12,16 @@ from support.workers import forks, programs
 
 pytestmark = pytest.mark.chaos
 
+SAMPLE = Plan(104, Crew(2, 1, 2), batch_entries=25, trimmed=True, faults=(
+    Fault(("kill",), Point.COMMITTING, 1),
+    Fault(("pause",), Point.GATHERED, 1),
+    Fault(("redis",), Point.READ, 1),
+    Fault(("postmaster",), Point.COMMITTED, 1),
+    Fault(("kill",), Point.SAYING, of="rs-worker"),
+    Fault(("kill",), Point.CHANGING, of="cache-builder"),
+    Fault(("kill all",), Point.COMMITTED, 1),
+))  # fmt: skip
+"""For every run of the tests."""
 KINDS_ONCE = (
     Plan(101, Crew(2, 1, 1), batch_entries=25, faults=(
         Fault(("kill",), Point.SAYING, 1),
@@ -43,6 +53,11 @@ KINDS_ONCE = (
 FAULTS_PER_RUN = 6
 
 
+async def test_faults_in_the_middle_of_batches_change_nothing(place: Place, tally: Hits) -> None:
+    await run(SAMPLE, place, forks("eager_sweep", "small_blocks"), tally)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("plan", KINDS_ONCE, ids=lambda plan: f"seed-{plan.seed}")
 async def test_every_kind_of_fault_changes_nothing(place: Place, plan: Plan, tally: Hits) -> None:
     await run(plan, place, forks("eager_sweep", "small_blocks"), tally)

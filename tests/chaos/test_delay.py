@@ -13,7 +13,7 @@ from support.runs import Hits, Place, database
 from support.stack import Crew, Stack
 from support.workers import programs
 
-pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("whole")]
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 MOST_S = 60.0
 SEED = 7

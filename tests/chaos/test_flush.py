@@ -29,7 +29,7 @@ PATTERNS, REVISIONS = 300, 4
 FLUSHES = 3
 CHUNK = 200
 DRAIN_S = 60.0
-CREWS = (Crew(1, 1, 1), Crew(2, 1, 2))
+CREWS = (pytest.param(Crew(1, 1, 1), marks=pytest.mark.long), Crew(2, 1, 2))
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from rollotape.settings import Settings
 from support.following import Over, follow_through_kills
 from support.runs import Hits
 
-pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("whole")]
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 FACTS = 10_000
 KILLS = 10

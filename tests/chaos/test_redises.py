@@ -50,14 +50,15 @@ class Feed:
             count -= len(part)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["cluster", pytest.param("sentinel", marks=pytest.mark.long)])
 async def test_what_a_dead_primary_took_with_it_is_sent_again(kind: str, place: Place, tally: Hits) -> None:
     await _run(kind, place, feeds.made_up(5, symbols=40, days=250), tally)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 async def test_two_hundred_thousand_bars_outlive_a_primary(
-    kind: str, place: Place, tally: Hits, whole: None
+    kind: str, place: Place, tally: Hits
 ) -> None:
     await _run(kind, place, feeds.made_up(6, symbols=160, days=1_250), tally)
 

@@ -41,7 +41,7 @@ def as_sorted(history: list[feeds.Bar]) -> Expected:
     [(1, ("sorted", "shuffled")), (3, ("sorted", "shuffled", "twice", "late", "restated"))],
     ids=["one-detector", "three-detectors"],
 )
-@pytest.mark.usefixtures("whole")
+@pytest.mark.long
 async def test_five_years_in_any_order_end_in_the_same_bytes(
     place: Place,
     history: list[feeds.Bar],

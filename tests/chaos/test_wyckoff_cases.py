@@ -11,7 +11,8 @@ CASES = 2_700
 PROPERTIES = Path(__file__).parents[1] / "unit" / "test_wyckoff_properties.py"
 
 
-@pytest.mark.usefixtures("whole", "shared_data")
+@pytest.mark.long
+@pytest.mark.usefixtures("shared_data")
 def test_no_property_is_violated_in_all_cases() -> None:
     """A third of them on real symbols."""
     asked = os.environ | {"ROLLO_TEST_WYCKOFF_CASES": str(CASES)}

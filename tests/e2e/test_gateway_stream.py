@@ -19,7 +19,14 @@ KILLS = 3
 """`make chaos` has more of both."""
 
 
-@pytest.mark.parametrize(("over", "replicas"), [("events", 2), ("socket", 2), ("socket", 1)])
+@pytest.mark.parametrize(
+    ("over", "replicas"),
+    [
+        ("socket", 2),
+        pytest.param("events", 2, marks=pytest.mark.long),
+        pytest.param("socket", 1, marks=pytest.mark.long),
+    ],
+)
 async def test_a_client_sees_each_fact_once_though_its_gateway_is_killed_again_and_again(
     settings: Settings, redis_client: Redis, over: Over, replicas: int
 ) -> None:
