@@ -55,6 +55,8 @@ WRITE = os.environ.get("ROLLO_TEST_DOCS") == "write"
 DOCUMENTS = documents.documents()
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 RUN = {"console", "redis"}
+LONG = {"wyckoff.md"}
+"""Whose commands compute for minutes."""
 SHOWN = [path for path in DOCUMENTS if any(block.language in RUN for block in documents.blocks(path))]
 
 
@@ -75,7 +77,13 @@ def reader(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Reader]:
         yield Reader(folder, gateway=stack.found.gateway_url, data=stack.data)
 
 
-@pytest.mark.parametrize("path", SHOWN, ids=[str(path.relative_to(ROOT)) for path in SHOWN])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.long] * (path.name in LONG), id=str(path.relative_to(ROOT)))
+        for path in SHOWN
+    ],
+)
 def test_a_document_does_what_it_says(path: Path, stack: Stack, reader: Reader) -> None:
     wrong, printed = [], []
     if path.name in NEEDED:

@@ -66,7 +66,11 @@ def _check(judge: Judge, method: str, target: str, status: int, headers: Any, bo
 
 @pytest.mark.parametrize(
     ("number", "phases", "least"),
-    [(0, "", 3_000), (1, "examples,fuzzing,stateful", 200), (2, "examples,fuzzing", 150)],
+    [
+        (0, "", 3_000),
+        (2, "examples,fuzzing", 150),
+        pytest.param(1, "examples,fuzzing,stateful", 200, marks=pytest.mark.long),
+    ],
 )
 def test_generated_requests_find_nothing(
     opened: tuple[Settings, list[Door]], tmp_path: Path, number: int, phases: str, least: int
