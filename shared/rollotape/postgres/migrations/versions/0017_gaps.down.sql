@@ -1,0 +1,1 @@
+DROP TABLE gaps, audited_series, unaudited_bars;
