@@ -25,6 +25,16 @@ def _rfc_3339(value: Any) -> Any:
 Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc_3339)]
 
 
+_COMMIT = "the newest commit of bars or events to this symbol that it follows from"
+
+
+def _trace(of: str) -> Any:
+    return Field(
+        None, pattern="^[0-9a-f]{32}$", description=f"of {of}; in logs and traces (docs/operations.md)",
+        examples=["3c5f0a9e7b21d4860385edb0657356fe"],
+    )  # fmt: skip
+
+
 class Contract(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -158,6 +168,7 @@ class VsaUpdate(Contract):
     id: str
     fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
     event: VsaEvent
+    trace_id: str | None = _trace(_COMMIT)
 
 
 class VsaCounts(Contract):
@@ -198,6 +209,7 @@ class PatternUpdate(Contract):
     id: str
     fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
     pattern: Pattern
+    trace_id: str | None = _trace(_COMMIT)
 
 
 class WyckoffKey(Contract):
@@ -261,6 +273,7 @@ class WyckoffUpdate(Contract):
     id: str
     fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
     event: WyckoffEvent | WyckoffStatus | WyckoffRange
+    trace_id: str | None = _trace(_COMMIT)
 
 
 class SignalEvent(Contract):
@@ -335,6 +348,7 @@ class SignalUpdate(Contract):
     id: str
     fact_version: int = Field(description="version of the symbol's state that this fact belongs to")
     signal: Signal
+    trace_id: str | None = _trace(_COMMIT)
 
 
 class RsUpdate(Contract):
@@ -349,6 +363,7 @@ class RsUpdate(Contract):
     fact_version: int = Field(description="counts the changes of this date, or of the mapping")
     as_of: date | None = Field(description="null where no stock has a bar")
     changed: int = Field(description="rows written or gone")
+    trace_id: str | None = _trace("the run of rs-worker that wrote them")
 
 
 class NewEntrant(Contract):
@@ -384,6 +399,7 @@ class ScanUpdate(Contract):
     owner: str = Field(description="of a key its owner, of a token its `sub`")
     scan: SavedScan
     entrants: list[NewEntrant] = Field(description="1 to 500")
+    trace_id: str | None = _trace("the look at saved scans that found them")
 
 
 class BacktestProgress(Contract):

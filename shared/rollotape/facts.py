@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 
+from rollotape import tracing
 from rollotape.domain.analysis import Analysis, VsaEvent
 from rollotape.domain.reading import SOURCE as OWN
 from rollotape.domain.reading import PaperTrade
@@ -30,37 +31,45 @@ def instant(us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=us)
 
 
-def messages(analysis: Analysis, versions: Mapping[str, Version]) -> list[Message]:
-    """Everything that the commit of this analysis, made from these versions, has to say."""
+def messages(analysis: Analysis, versions: Mapping[str, Version], nonce: int = 0) -> list[Message]:
+    """Everything that the commit of this analysis, made from these versions, has to say under its number."""
     said = [("sessions", payload) for payload in _sessions(analysis)]
     for kind, events in (("vsa.retracted", analysis.vanished), ("vsa.detected", analysis.appeared)):
-        said += [("updates", _vsa_update(kind, e, versions.get(e.symbol, UNKNOWN))) for e in events]
+        for event in events:
+            before, _ = versions.get(event.symbol, UNKNOWN)
+            said.append(("updates", _vsa_update(kind, event, (before + 1, nonce))))
     return said
 
 
-def _vsa_update(kind: str, event: VsaEvent, made_from: Version) -> bytes:
+def _traced(told: dict[str, Any], nonce: int) -> dict[str, Any]:
+    """With the trace of the commit that it follows from, where that has a number."""
+    if nonce:
+        told["trace_id"] = tracing.of(nonce)
+    return told
+
+
+def _vsa_update(kind: str, event: VsaEvent, version: Version) -> bytes:
     key = "|".join(map(str, ("vsa", *event.key)))
-    counter, _ = made_from
+    counter, nonce = version
     told = event._asdict() | {
         name: instant(getattr(event, name)) for name in ("event_ts", "confirmed_ts", "knowable_at")
     }
     fact_id = str(uuid5(_NAMESPACE, key))
-    return orjson.dumps(
-        {"version": 1, "type": kind, "id": fact_id, "fact_version": counter + 1, "event": told}
-    )
+    said = {"version": 1, "type": kind, "id": fact_id, "fact_version": counter, "event": told}
+    return orjson.dumps(_traced(said, nonce))
 
 
-def rs_scored(day: int, version: int, changed: int) -> Message:
+def rs_scored(day: int, version: int, changed: int, trace_id: str) -> Message:
     """Scores of a day changed."""
-    return "updates", _rs_update("rs.scored", f"rs|{_day(day)}", version, day, changed)
+    return "updates", _rs_update("rs.scored", f"rs|{_day(day)}", version, day, changed, trace_id)
 
 
-def rs_mapped(day: int | None, version: int, changed: int) -> Message:
+def rs_mapped(day: int | None, version: int, changed: int, trace_id: str) -> Message:
     """The mapping of sectors changed; it is as of this day."""
-    return "updates", _rs_update("rs.mapped", "rs|mapping", version, day, changed)
+    return "updates", _rs_update("rs.mapped", "rs|mapping", version, day, changed, trace_id)
 
 
-def _rs_update(kind: str, key: str, version: int, day: int | None, changed: int) -> bytes:
+def _rs_update(kind: str, key: str, version: int, day: int | None, changed: int, trace_id: str) -> bytes:
     return orjson.dumps(
         {
             "version": 1,
@@ -69,6 +78,7 @@ def _rs_update(kind: str, key: str, version: int, day: int | None, changed: int)
             "fact_version": version,
             "as_of": None if day is None else _day(day),
             "changed": changed,
+            "trace_id": trace_id,
         }
     )
 
@@ -94,36 +104,37 @@ def pattern_update(
     state = {name: _told(name, value) for name, value in row.items() if name in _PATTERN}
     kind = "expired" if row["status"] == "expired" else "updated" if known else "detected"
     kind = "retracted" if retracted else kind
-    counter, _ = version
+    counter, nonce = version
     told = {"version": 1, "type": f"pattern.{kind}", "id": str(row["id"]), "fact_version": counter}
-    return "updates", orjson.dumps(told | {"pattern": state})
+    return "updates", orjson.dumps(_traced(told | {"pattern": state}, nonce))
 
 
-def wyckoff_event(event: Event, counter: int, *, retracted: bool = False) -> Message:
+def wyckoff_event(event: Event, version: Version, *, retracted: bool = False) -> Message:
     """An event of a schematic, known or no longer following."""
     told = _moments(event._asdict()) | {"terms": dict(event.terms)}
     kind = "wyckoff.retracted" if retracted else "wyckoff.detected"
-    return _wyckoff_update(kind, "|".join(map(str, ("wyckoff", *event.key))), counter, told)
+    return _wyckoff_update(kind, "|".join(map(str, ("wyckoff", *event.key))), version, told)
 
 
-def wyckoff_status(status: Status, counter: int, *, retracted: bool = False) -> Message:
+def wyckoff_status(status: Status, version: Version, *, retracted: bool = False) -> Message:
     key = "|".join(map(str, ("wyckoff", *status.key, status.range_id, status.status)))
     kind = "wyckoff.status_retracted" if retracted else "wyckoff.status"
-    return _wyckoff_update(kind, key, counter, _moments(status._asdict()))
+    return _wyckoff_update(kind, key, version, _moments(status._asdict()))
 
 
-def wyckoff_range(range_: Range, counter: int, *, retracted: bool = False) -> Message:
+def wyckoff_range(range_: Range, version: Version, *, retracted: bool = False) -> Message:
     """A range as it stands now, or that there is none."""
     told = _moments(range_._asdict())
     told["phases"] = {letter: instant(ts) for letter, ts in range_.phases}
     kind = "wyckoff.range_retracted" if retracted else "wyckoff.range"
-    return _wyckoff_update(kind, range_.range_id, counter, told)
+    return _wyckoff_update(kind, range_.range_id, version, told)
 
 
-def _wyckoff_update(kind: str, key: str | UUID, counter: int, told: Mapping[str, Any]) -> Message:
+def _wyckoff_update(kind: str, key: str | UUID, version: Version, told: Mapping[str, Any]) -> Message:
     fact_id = str(uuid5(_NAMESPACE, key)) if isinstance(key, str) else str(key)
+    counter, nonce = version
     said = {"version": 1, "type": kind, "id": fact_id, "fact_version": counter, "event": told}
-    return "updates", orjson.dumps(said, default=str)  # ids as asyncpg reads them
+    return "updates", orjson.dumps(_traced(said, nonce), default=str)  # ids as asyncpg reads them
 
 
 def _moments(told: dict[str, Any]) -> dict[str, Any]:
@@ -134,18 +145,18 @@ def _moments(told: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def paper_update(trade: PaperTrade, known: bool, counter: int, *, retracted: bool = False) -> Message:
+def paper_update(trade: PaperTrade, known: bool, version: Version, *, retracted: bool = False) -> Message:
     """What to say of a trade on one of our own patterns; `known` when it was there before."""
     row = trade._asdict() | {"origin": "paper", "source": OWN}
-    return _signal_update(row, known, counter, retracted=retracted)
+    return _signal_update(row, known, version, retracted=retracted)
 
 
 def signal_update(row: Mapping[str, Any], known: bool, version: Version) -> Message:
     """What to say of a trade of an outside system as it is stored; `known` when it was there before."""
-    return _signal_update(row, known, version[0], retracted=False)
+    return _signal_update(row, known, version, retracted=False)
 
 
-def _signal_update(row: Mapping[str, Any], known: bool, counter: int, *, retracted: bool) -> Message:
+def _signal_update(row: Mapping[str, Any], known: bool, version: Version, *, retracted: bool) -> Message:
     kind = "updated" if known else "opened"
     kind = "closed" if row["status"] in ("CLOSED", "CANCELLED") else kind
     kind = "retracted" if retracted else kind
@@ -155,12 +166,13 @@ def _signal_update(row: Mapping[str, Any], known: bool, counter: int, *, retract
             state[name] = instant(value)
         elif isinstance(value, Decimal):
             state[name] = float(value)
+    counter, nonce = version
     told = {"version": 1, "type": f"signal.{kind}", "id": str(row["id"]), "fact_version": counter}
-    return "updates", orjson.dumps(told | {"signal": state}, default=str)
+    return "updates", orjson.dumps(_traced(told | {"signal": state}, nonce), default=str)
 
 
 def new_entrants(
-    look: tuple[str, int, int], scan_id: UUID, owner: str, name: str, found: Sequence[Row]
+    look: tuple[str, int, int], scan_id: UUID, owner: str, name: str, found: Sequence[Row], trace_id: str
 ) -> Message:
     """Symbols that came into a saved scan; `look` is the epoch, the turn, and which part of it this is."""
     epoch, turn, part = look
@@ -182,6 +194,7 @@ def new_entrants(
         "owner": owner,
         "scan": {"id": str(scan_id), "name": name},
         "entrants": entrants,
+        "trace_id": trace_id,
     }
     return "updates", orjson.dumps(told)
 

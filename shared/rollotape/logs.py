@@ -3,19 +3,33 @@
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import orjson
 import structlog
 
+from rollotape.errors import RolloError
 from rollotape.settings import unread
 
 QUIET = {
     "asyncio": logging.WARNING,
     "faststream": logging.WARNING,
     "uvicorn": logging.WARNING,
+    "opentelemetry": logging.ERROR,
     "asyncpg": logging.ERROR,  # in an outage its pool repeats a traceback per connection; we say it once
 }
+
+
+Report = Callable[[BaseException, Mapping[str, Any]], None]
+_report: Report | None = None
+
+
+def report_to(report: Report | None) -> None:
+    """Have errors that are logged with their traceback reported as well, with the fields of their lines."""
+    global _report
+    _report = report
 
 
 def configure(service: str, instance: str, level: str = "INFO") -> None:
@@ -26,6 +40,7 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _reported,
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
@@ -55,6 +70,29 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
     structlog.contextvars.bind_contextvars(service=service, instance=instance)
     for name, meant in unread(os.environ).items():
         structlog.get_logger().warning("variable_unread", variable=name, meant=meant)
+
+
+@contextmanager
+def what_ends() -> Iterator[None]:
+    """An error that ends the process, and that nobody meant to raise, is reported before Python prints it."""
+    try:
+        yield
+    except RolloError:
+        raise
+    except Exception as error:
+        if _report is not None:
+            _report(error, {"event": "ended"})
+        raise
+
+
+def _reported(_: Any, __: str, event: Any) -> Any:
+    """Passes on every line as it is. What cannot be reported is in the log all the same."""
+    if _report is not None and (told := event.get("exc_info")):
+        error = sys.exc_info()[1] if told is True else told[1] if isinstance(told, tuple) else told
+        if isinstance(error, BaseException):
+            with suppress(Exception):
+                _report(error, event)
+    return event
 
 
 def _dumps(event: Any, **_: Any) -> str:

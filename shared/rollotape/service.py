@@ -27,7 +27,7 @@ from faststream.asgi import AsgiFastStream
 from faststream.redis import RedisBroker
 from redis.asyncio import Redis
 
-from rollotape import arguments, logs, metrics
+from rollotape import arguments, logs, metrics, telemetry
 from rollotape import settings as configuration
 from rollotape.errors import Refused, Unavailable, told
 from rollotape.health import Health, make_app, serve
@@ -45,6 +45,8 @@ from rollotape.streams.producer import Producer
 
 PATIENCE_S = 60.0
 """How long a start waits for Redis, PostgreSQL and its schema."""
+PRESSED_S = 3.0
+"""While a stream is too large, it is trimmed this often: who fills it may be quick."""
 OPS_CONNECTIONS = 2
 """Heartbeats and health checks have connections of their own: busy handlers must not cost a lease."""
 
@@ -197,7 +199,8 @@ def run(name: str, start: Start) -> None:
         # A batch makes tens of thousands of objects that live for moments: collecting after every 700 of
         # them, as Python does by default, doubles the cost of reading an entry.
         gc.set_threshold(50_000, 20, 20)
-        asyncio.run(_main(name, settings, start))
+        with telemetry.running(name, settings), logs.what_ends():
+            asyncio.run(_main(name, settings, start))
     except Refused as refused:
         print(f"{name}: {refused}", file=sys.stderr)
         sys.exit(2)
@@ -262,10 +265,14 @@ def _look_after(service: Service) -> None:
         Floors(service.ops_pool),
         partitions=service.partitions,
         retention_s=settings.stream_retention_s,
+        most_bytes=settings.stream_mb * 1e6,
     )
 
     async def trim() -> None:
         await janitor.run_once()
+        while janitor.pressed:
+            await asyncio.sleep(min(PRESSED_S, settings.janitor_every_s))
+            await janitor.run_once()
 
     async def watch() -> None:
         await end_stale_transactions(service.ops_pool, settings.watchdog_s)

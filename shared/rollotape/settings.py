@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
@@ -65,7 +65,10 @@ class Settings(BaseSettings):
     )
     claim_ms: int = Field(30_000, ge=100, description="An entry pending for longer is claimed.")
     lease_s: float = Field(8.0, gt=0, description="A replica unheard of for longer loses its partitions.")
-    stream_retention_s: float = Field(3_600, ge=0, description="Acknowledged entries stay this long.")
+    stream_retention_s: float = Field(3_600, ge=0, description="Acknowledged entries stay so many seconds.")
+    stream_mb: int = Field(
+        64, ge=1, description="MB in the streams of one kind; above it, acknowledged entries go earlier."
+    )
     janitor_every_s: float = Field(30.0, gt=0, description="Seconds between two trimmings.")
 
     pool_size: int = Field(6, ge=1, description="PostgreSQL connections of one process.")
@@ -160,7 +163,35 @@ class Settings(BaseSettings):
     webhooks_days: int = Field(
         3, ge=1, le=365, description="A webhook to which nothing could be sent for so many days is disabled."
     )
+    alpaca_key: SecretStr | None = Field(None, description="Key of an account at Alpaca, for its feed.")
+    alpaca_secret: SecretStr | None = Field(None, description="The secret that belongs to ROLLO_ALPACA_KEY.")
+    alpaca_stream_url: str = Field(
+        "wss://stream.data.alpaca.markets", description="Where Alpaca's live bars are."
+    )
+    alpaca_data_url: str = Field("https://data.alpaca.markets", description="Where Alpaca's past bars are.")
+    yahoo_url: str = Field("https://query2.finance.yahoo.com", description="Where Yahoo's charts are.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least to be logged.")
+    otel_endpoint: str | None = Field(
+        None,
+        description="Collector that spans are sent to (OTLP over HTTP), http://collector:4318; without it"
+        " that of OTEL_EXPORTER_OTLP_ENDPOINT, if there is one. Takes the extra `otel`.",
+    )
+    otel_headers: SecretStr | None = Field(
+        None, description="Headers that the collector asks for: name=value, several with commas between."
+    )
+    otel_requests: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of requests that get a span, beside those whose caller traces them.",
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None,
+        description="Tracker that errors are sent to, https://key@host/project. Takes the extra `sentry`.",
+    )
+    sentry_environment: str = Field(
+        "production", description="What the tracker is to call this installation."
+    )
 
 
 def load(**given: Any) -> Settings:
@@ -203,6 +234,47 @@ def misspelt(environment: Mapping[str, str]) -> list[str]:
         for name, meant in unread(environment).items()
         if meant
     ]
+
+
+class Collector(NamedTuple):
+    """Where spans go, and the variable that says so."""
+
+    variable: str
+    url: str
+
+
+def named_collector(settings: Settings, environment: Mapping[str, str] | None = None) -> Collector | None:
+    """Where spans go; None: nowhere."""
+    environment = os.environ if environment is None else environment
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    if settings.otel_endpoint:
+        return Collector(variable("otel_endpoint"), f"{settings.otel_endpoint.rstrip('/')}/v1/traces")
+    if environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return None
+    if of_traces := environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        return Collector("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", of_traces)
+    if of_all := environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return Collector("OTEL_EXPORTER_OTLP_ENDPOINT", f"{of_all.rstrip('/')}/v1/traces")
+    return None
+
+
+def must_be_collector(settings: Settings) -> None:
+    """Said before anything is sent; the address itself is not repeated, for it may hold a password.
+
+    Raises:
+        Refused: this is no address of a collector.
+    """
+    found = named_collector(settings)
+    if found is None:
+        return
+    try:
+        parts = urlsplit(found.url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise Refused(f"{found.variable} is no URL like http://collector:4318 (OTLP over HTTP)")
 
 
 def without_login(url: str) -> str:
@@ -301,6 +373,10 @@ def _wrong_addresses(settings: Settings) -> list[str]:
             if getattr(settings, f"{server}_password") and urlsplit(url).password:
                 other = variable(f"{server}_password")
                 wrong.append(f"{name} has a password in it, and {other} is set as well: keep one")
+    try:
+        must_be_collector(settings)
+    except Refused as refused:
+        wrong.append(str(refused))
     return wrong
 
 

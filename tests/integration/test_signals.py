@@ -181,7 +181,9 @@ async def test_a_crash_between_any_two_lines_ends_in_the_same_rows_and_all_is_sa
         assert await bench.rows(STATE) == expected
         assert await bench.said("updates") == []
         await bench.outbox.sweep(older_than_s=0)
-        assert await bench.said("updates") == said
+        again = await bench.said("updates")
+        assert [fact | {"trace_id": None} for fact in again] == [fact | {"trace_id": None} for fact in said]
+        assert {fact["trace_id"] for fact in again}.isdisjoint(fact["trace_id"] for fact in said), "new commits"
 
 
 async def test_a_trade_and_its_pattern_may_come_in_either_order(bench: Bench) -> None:

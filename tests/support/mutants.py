@@ -108,12 +108,12 @@ def no_version_check() -> None:
     lock = versions.lock
 
     async def trusting(
-        connection: Any, symbols: Collection[str], expected: Mapping[str, Version]
+        connection: Any, symbols: Collection[str], expected: Mapping[str, Version], nonce: int | None = None
     ) -> dict[str, Version]:
         sql, ordered = queries("versions"), sorted(symbols)
         await connection.execute(sql["add_symbols"], ordered)
         locked = await connection.fetch(sql["lock_symbols"], ordered)
-        return await lock(connection, ordered, {symbol: (v, n) for symbol, v, n in locked})
+        return await lock(connection, ordered, {symbol: (v, n) for symbol, v, n in locked}, nonce)
 
     versions.lock = trusting
 

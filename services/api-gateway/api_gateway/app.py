@@ -125,7 +125,7 @@ def _layers(routes: ASGIApp, servers: Backends, settings: Settings) -> ASGIApp:
     hosts = gate.hosts(settings.hosts, auth=settings.auth)
     door = Doorman(BeforeRouting(routes, servers, _givers()), servers.access, servers.audit)
     gated = Gate(door, hosts, gate.names(settings.origins), servers.bounds)
-    return Envelope(gated, servers.timings)
+    return Envelope(gated, servers.timings, settings.otel_requests)
 
 
 def create_ops_app(gateway: Gateway) -> FastAPI:

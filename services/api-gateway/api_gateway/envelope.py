@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from functools import cache
 from os import urandom
+from random import random
 from typing import Any
 
 import structlog
@@ -13,9 +14,12 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_gateway import problems
-from api_gateway.often import Often
 from api_gateway.timings import Name, Timings
+from rollotape import telemetry, tracing
 from rollotape.metrics import HTTP_REQUESTS, HTTP_SECONDS
+from rollotape.often import Often
+from rollotape.telemetry import Span, Taker
+from rollotape.tracing import Parent
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -38,9 +42,11 @@ requests = Often("request", __name__)
 class Envelope:
     """Plain ASGI, because it must also see what goes wrong in every layer below it."""
 
-    def __init__(self, app: ASGIApp, timings: Timings | None = None) -> None:
+    def __init__(self, app: ASGIApp, timings: Timings | None = None, traced: float = 0.0) -> None:
+        """`traced` is the share of requests with a span, beside those whose caller wants one."""
         self._app = app
         self._timings = timings
+        self._traced = traced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,25 +56,29 @@ class Envelope:
         try:
             await self._app(exchange.scope, receive, exchange.send)
         except Exception:
-            log.exception("defect", request_id=exchange.request_id, path=scope["path"])
+            log.exception("defect", **exchange.ids, route=exchange.route, path=scope["path"])
             if exchange.status:
                 raise  # half an answer is out; only a broken connection can still say that it is wrong
             detail = "Please report it with the request id; the log of the gateway has the rest."
             answer = problems.answer(Request(exchange.scope), problems.Problem(problems.DEFECT, detail))
             await answer(exchange.scope, receive, exchange.send)
         finally:
-            _record(exchange, self._timings)
+            _record(exchange, self._timings, self._traced)
 
 
 class _Exchange:
     """One request and what became of it. A HEAD is answered as its GET, without the body."""
 
-    __slots__ = ("_send", "headers", "method", "request_id", "scope", "started", "status")
+    __slots__ = ("_send", "headers", "ids", "method", "parent", "request_id", "scope", "started", "status")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.started = time.perf_counter()
         self.method: str = scope["method"]
-        self.request_id = _request_id(scope["headers"])
+        self.request_id, self.parent = _names(scope["headers"])
+        self.ids = {"request_id": self.request_id}
+        """For the log. The trace of the caller is the request's name, unless it was given another."""
+        if self.parent is not None and self.parent.trace_id != self.request_id:
+            self.ids["trace_id"] = self.parent.trace_id
         self.status = 0
         head = self.method == "HEAD"
         state: dict[str, Any] = {**scope.get("state", {}), "request_id": self.request_id, "head": head}
@@ -94,16 +104,25 @@ class _Exchange:
         await self._send(message)
 
 
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The client's own id where it is short and plain (it goes into logs and headers), else a new one."""
+def _names(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, Parent | None]:
+    """What a request is called, and what its caller's `traceparent` says.
+
+    The client's own id where it is short and plain (it goes into logs and headers), else its trace, else a
+    new one. The first header of a name counts.
+    """
+    given = traced = None
     for name, value in headers:
         if name == b"x-request-id":
-            given = value.decode("latin-1")
-            return given if _SANE_ID.fullmatch(given) else urandom(16).hex()
-    return urandom(16).hex()
+            given = value if given is None else given
+        elif name == b"traceparent":
+            traced = value if traced is None else traced
+    parent = tracing.parent(traced.decode("latin-1")) if traced else None
+    if given is not None and _SANE_ID.fullmatch(wished := given.decode("latin-1")):
+        return wished, parent
+    return (parent.trace_id if parent else urandom(16).hex()), parent
 
 
-def _record(exchange: _Exchange, timings: Timings | None) -> None:
+def _record(exchange: _Exchange, timings: Timings | None, traced: float) -> None:
     """Labels come from closed sets, whatever is asked for."""
     route, seconds = exchange.route, time.perf_counter() - exchange.started
     method = exchange.method if exchange.method in _METHODS else "other"
@@ -113,13 +132,36 @@ def _record(exchange: _Exchange, timings: Timings | None) -> None:
     if timings is not None:
         ready = exchange.scope.get(FOUND_READY)
         timings.note(Name(route, ready), seconds, failed=not 100 <= exchange.status < 500)
+    if (taker := telemetry.taker()) is not None:
+        _trace(taker, exchange, f"{method} {route}", seconds, traced)
     requests.say(
-        request_id=exchange.request_id,
+        **exchange.ids,
         method=method,
         route=route,
         status=exchange.status,
         duration_ms=round(seconds * 1_000, 3),
     )
+
+
+def _trace(taker: Taker, exchange: _Exchange, name: str, seconds: float, traced: float) -> None:
+    """A span, if the caller wants one; who says nothing about it has one by chance."""
+    parent = exchange.parent
+    if not (parent.sampled if parent else random() < traced):
+        return
+    own = parent.trace_id if parent else exchange.request_id
+    if parent is None and not tracing.is_id(own):
+        own = exchange.ids["trace_id"] = tracing.new()
+    method, _, route = name.partition(" ")
+    about: dict[str, str | int | float | bool] = {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": exchange.status,
+        "rollo.request_id": exchange.request_id,
+    }
+    end_ns = time.time_ns()
+    span = Span(name, own, tracing.new_span(), end_ns - int(seconds * 1e9), end_ns, about, kind="server")
+    failed = "failed" if not 100 <= exchange.status < 500 else None
+    taker.take(span._replace(parent_id=parent.span_id if parent else None, error=failed))
 
 
 @cache

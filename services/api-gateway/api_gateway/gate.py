@@ -34,7 +34,7 @@ _EXPOSED = (
 )
 _ALLOWED = (
     "Authorization, X-API-Key, Content-Type, Accept, If-Match, If-None-Match, Idempotency-Key,"
-    " Last-Event-ID, X-Request-Id"
+    " Last-Event-ID, X-Request-Id, traceparent"
 )
 _TAKE_LINES = frozenset({"/bars", "/patterns", "/signals"})
 _METHODS = "GET, HEAD, POST, PUT, DELETE"

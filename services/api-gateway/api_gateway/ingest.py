@@ -23,13 +23,17 @@ from api_gateway.problems import (
     Problem,
     invalid,
     printable,
+    request_id,
     short,
 )
 from rollotape import calendars, intake
 from rollotape.errors import Fault, Unprocessable
 from rollotape.events import MAX_PAYLOAD_BYTES
+from rollotape.often import Often
 from rollotape.streams.partitions import partition_of, stream_name
 
+ingested = Often("ingested", __name__)
+"""By stream, the first and the last entry of what a request brought."""
 MOST_ENTRIES = 1_000
 MOST_LINES = 100_000
 _BATCH_BYTES = 2 * 1024 * 1024
@@ -160,7 +164,7 @@ async def take(request: Request, servers: Backends, kind: Kind) -> Response:
     account = Account()
     if media_type(request) != JSON_LINES:
         found = await asyncio.to_thread(offers, await body(request), kind.name)
-        await _send_on(servers, kind, found, account)
+        await _send_on(servers, kind, found, account, request_id(request))
         return account.answer()
     try:
         async for lines in batches(_parts(request, servers.bounds.lines_bytes, SLOWEST_BYTES_S)):
@@ -168,7 +172,7 @@ async def take(request: Request, servers: Backends, kind: Kind) -> Response:
                 detail = f"At most {MOST_LINES:,} lines are one request."
                 raise Problem(TOO_LARGE, detail, headers=_LAST_ANSWER)
             found = await asyncio.to_thread(_offers, lines, account.offered)
-            await _send_on(servers, kind, found, account)
+            await _send_on(servers, kind, found, account, request_id(request))
     except (Problem, Interrupted) as error:
         problem = error.problem if isinstance(error, Interrupted) else error
         if account.offered:
@@ -179,7 +183,9 @@ async def take(request: Request, servers: Backends, kind: Kind) -> Response:
     return account.answer()
 
 
-async def _send_on(servers: Backends, kind: Kind, found: Sequence[Offer], account: Account) -> None:
+async def _send_on(
+    servers: Backends, kind: Kind, found: Sequence[Offer], account: Account, asked_by: str
+) -> None:
     partitions, arrived_ms = await servers.partitions(), await servers.streams.now_ms()
     judged = await asyncio.to_thread(_judged, kind, found, arrived_ms)
     welcome = [offer for offer in found if offer.index not in judged.refused]
@@ -188,6 +194,10 @@ async def _send_on(servers: Backends, kind: Kind, found: Sequence[Offer], accoun
         for offer in welcome
     ]
     ids = await servers.streams.send(messages)
+    sent: dict[str, list[str]] = {}
+    for (stream, _), entry in zip(messages, ids, strict=True):
+        sent[stream] = [sent.get(stream, (entry,))[0], entry]
+    ingested.say(request_id=asked_by, accepted=len(ids), refused=len(judged.refused), entries=sent)
     account.offered += len(found)
     account.accept(
         [

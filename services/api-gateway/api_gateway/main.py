@@ -18,7 +18,7 @@ from api_gateway.app import create_app, create_ops_app
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.protocol import within
 from api_gateway.wire import LARGEST_MESSAGE, PING_EVERY_S, PONG_WITHIN_S, Wire
-from rollotape import arguments, health, logs, metrics
+from rollotape import arguments, health, logs, metrics, telemetry
 from rollotape import settings as configuration
 from rollotape.errors import Refused
 from rollotape.settings import Settings
@@ -37,7 +37,8 @@ def run() -> None:
         gc.set_threshold(50_000, 20, 20)  # as the workers do: an answer leaves little behind
         logs.configure("api-gateway", settings.instance, settings.log_level)
         metrics.say_build("api-gateway")
-        asyncio.run(serve(settings))
+        with telemetry.running("api-gateway", settings), logs.what_ends():
+            asyncio.run(serve(settings))
     except Refused as refused:
         print(f"api-gateway: {refused}", file=sys.stderr)
         sys.exit(2)

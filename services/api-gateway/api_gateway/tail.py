@@ -7,6 +7,7 @@ client is told of a gap instead of being left to believe that nothing happened.
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -18,11 +19,14 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from rollotape import telemetry, tracing
 from rollotape.errors import Unavailable
 from rollotape.events import FIELD
 from rollotape.metrics import SSE_DROPPED
+from rollotape.often import Often
 from rollotape.postgres.pool import unavailable
 from rollotape.streams.position import order
+from rollotape.telemetry import Span, Taker
 
 STREAM = "updates"
 EVERY_S = 0.1
@@ -36,7 +40,11 @@ NOWHERE = "0-1"
 """Ids are made of the time: nothing was ever said a moment after 1970 began."""
 _ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,20}-[0-9]{1,20})")
 
+MOST_SPANS = 100
+"""Of one look; the line has all traces."""
+
 log = structlog.get_logger()
+told = Often("told", __name__)
 
 
 class Fact(NamedTuple):
@@ -50,6 +58,7 @@ class Fact(NamedTuple):
     timeframe: str = ""
     owner: str | None = None
     """To whom alone it may be told; None: to everybody."""
+    trace_id: str | None = None
 
 
 class Read(NamedTuple):
@@ -210,8 +219,14 @@ class Tail:
                 await asyncio.sleep(EVERY_S)
 
     def _tell(self, facts: list[Fact]) -> None:
+        began_ns = time.time_ns()
         for listener in list(self._listeners):
             listener.hear(facts)
+        traces = sorted({fact.trace_id for fact in facts if fact.trace_id})
+        count = len(self._listeners)
+        told.say(facts=len(facts), first=facts[0].id, last=facts[-1].id, listeners=count, traces=traces)
+        if (taker := telemetry.taker()) is not None:
+            _trace(taker, traces, began_ns, count)
 
     async def read(self, after: str, count: int) -> Read:
         """One look, all of one moment.
@@ -236,6 +251,16 @@ class Tail:
         return Read(found, facts, last, len(facts) >= count > 0, added, len(facts))
 
 
+def _trace(taker: Taker, traces: list[str], began_ns: int, listeners: int) -> None:
+    """In each of the traces that facts brought, a span for their way out."""
+    end_ns, about = time.time_ns(), {"rollo.listeners": listeners}
+    for trace_id in traces[:MOST_SPANS]:
+        begun = tracing.span_of(trace_id)
+        taker.take(
+            Span("told", trace_id, tracing.new_span(), began_ns, end_ns, about, begun, kind="producer")
+        )
+
+
 def place(said: str, epoch: UUID) -> str:
     """Where to go on from an id that a client holds; one that leads nowhere is one that no stream has."""
     found = _ID.fullmatch(said.strip())
@@ -253,13 +278,14 @@ def _fact(entry_id: bytes, fields: dict[bytes, bytes]) -> Fact:
         kind = None
     if not isinstance(kind, str) or kind == GAP:
         return Fact(place)
+    trace_id = tracing.told(said)
     if kind.startswith("scan."):
         return _of_scan(place, kind, payload, said)
     if kind.startswith("system."):
         return Fact(place, kind, payload, str(said.get("component") or said.get("service") or ""))
     about = said.get("pattern") or said.get("event") or said.get("signal")
     symbol, timeframe = (about.get("symbol"), about.get("timeframe")) if isinstance(about, dict) else ("", "")
-    return Fact(place, kind, payload, symbol or "", timeframe or "")
+    return Fact(place, kind, payload, symbol or "", timeframe or "", trace_id=trace_id)
 
 
 def _of_scan(place: str, kind: str, payload: bytes, said: Any) -> Fact:
@@ -268,7 +294,7 @@ def _of_scan(place: str, kind: str, payload: bytes, said: Any) -> Fact:
     scan_id = scan.get("id") if isinstance(scan, dict) else None
     if not isinstance(scan_id, str) or not isinstance(owner, str):
         return Fact(place)
-    return Fact(place, kind, payload, scan_id, owner=owner)
+    return Fact(place, kind, payload, scan_id, owner=owner, trace_id=tracing.told(said))
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from rollotape import tracing
 from rollotape.cache.patterns import PatternModel
 from rollotape.errors import Fault
 from rollotape.postgres import dead_letters as graveyard
@@ -28,6 +29,8 @@ class ApplyUpdates:
     async def apply(self, entries: Sequence[Entry]) -> None:
         """One change of the model for all entries, however often they name a pattern."""
         facts, refused = _read(entries)
+        traces = {fact["trace_id"] for fact in facts if "trace_id" in fact}
+        tracing.note(facts=len(facts), traces=sorted(traces))
         patterns = {fact["id"] for fact in facts if fact["type"].startswith("pattern.")}
         await self._model.refresh(patterns)
         scored = sorted(fact["as_of"] for fact in facts if fact["type"] == "rs.scored")
@@ -59,6 +62,8 @@ def _read(entries: Sequence[Entry]) -> tuple[list[dict[str, str]], list[DeadLett
             read = {"type": str(fact["type"]), "id": str(UUID(fact["id"]))}
             if read["type"] == "rs.scored":
                 read["as_of"] = date.fromisoformat(fact["as_of"]).isoformat()
+            if trace_id := tracing.told(fact):
+                read["trace_id"] = trace_id
             facts.append(read)
         except (ValueError, KeyError, TypeError, AttributeError):
             refused.append(_letter(entry, Fault("json", "must be a fact: an object with a type and an id")))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncpg
+import orjson
 import structlog
 
-from rollotape import metrics
+from rollotape import metrics, tracing
 from rollotape.errors import Fault
 from rollotape.facts import instant
 from rollotape.postgres import dead_letters as graveyard
@@ -120,6 +121,16 @@ class Send:
             log.warning("webhook_not_noted", webhook=str(sending.webhook_id), reason=repr(error))
 
     async def _note(self, sending: Sending, outcome: Outcome) -> None:
+        log.info(
+            "webhook_attempt",
+            webhook=str(sending.webhook_id),
+            delivery=sending.id,
+            type=sending.type,
+            attempt=sending.attempts,
+            status=outcome.status,
+            reason=outcome.error,
+            trace_id=tracing.told(orjson.loads(sending.body)),
+        )
         if outcome.went_well:
             metrics.WEBHOOKS_ATTEMPTS.labels("delivered").inc()
             await webhooks.delivered(self._pool, sending.id, outcome.status or 0)

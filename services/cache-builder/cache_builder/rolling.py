@@ -5,7 +5,8 @@ from time import monotonic
 import asyncpg
 import structlog
 
-from rollotape import metrics
+from rollotape import metrics, tracing
+from rollotape.outcomes import telling
 from rollotape.postgres.pool import unavailable
 from rollotape.postgres.rollups import Defective, Rollups, Run
 
@@ -33,7 +34,7 @@ class Roll:
         Raises:
             Unavailable: PostgreSQL is away. What was begun is due again.
         """
-        with unavailable(SERVICE):
+        with unavailable(SERVICE), telling("rollups"):
             try:
                 run = await self._rollups.run(without=self._defective)
             except asyncpg.SerializationError:  # another one was quicker by a moment
@@ -43,6 +44,8 @@ class Roll:
                 log.exception("rollups_defective", day=str(defective))
                 run = None
             waiting = await self._rollups.waiting()
+            if run is not None:
+                tracing.note(days=run.days, left=run.left, generation=run.generation)
         metrics.ROLLUPS_BACKLOG.set(waiting.days)
         metrics.ROLLUPS_OLDEST.set(waiting.oldest_s)
         if run is not None:

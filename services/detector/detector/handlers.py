@@ -6,7 +6,7 @@ from time import perf_counter, time_ns
 import numpy as np
 
 from detector.memory import Memory
-from rollotape import facts, metrics
+from rollotape import facts, metrics, tracing
 from rollotape.domain.analysis import ALWAYS, Counts, Key, Settled, Window, analyse, extents, settle
 from rollotape.domain.bars import Rows
 from rollotape.domain.sessions import Sessions
@@ -15,7 +15,7 @@ from rollotape.intake import Intake, Message, Refusal, read
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.pool import unavailable
 from rollotape.postgres.tape import NOTHING, Changes, Tape
-from rollotape.postgres.versions import UNKNOWN, Moved, Version
+from rollotape.postgres.versions import UNKNOWN, Moved, Version, draw
 from rollotape.streams.entries import Entry
 from rollotape.streams.outbox import Outbox
 
@@ -83,12 +83,13 @@ class ApplyBars:
         stored = await self._tape.events(settled.spans)
         clock.lap("gather")
         analysis = analyse(settled, stored)
-        said = facts.messages(analysis, versions)
+        nonce = draw()
+        said = facts.messages(analysis, versions, nonce)
         clock.lap("decide")
 
         committed = NOTHING
         if analysis.changes or refused:
-            committed = await self._tape.commit(Changes(analysis, versions, refused, said))
+            committed = await self._tape.commit(Changes(analysis, versions, refused, said, nonce))
             self._on_commit()
             _time(analysis.inserted[1])
             metrics.BARS_LATE.inc(_late(settled))
@@ -176,4 +177,5 @@ def _count(intake: Intake, counts: Counts) -> None:
     for outcome, count in outcomes.items():
         metrics.BARS.labels(outcome).inc(count)
     metrics.BARS_CONFLICTS.inc(counts.conflict)
+    tracing.note(**{outcome: count for outcome, count in outcomes.items() if count})
     metrics.BATCH_BARS.observe(sum(outcomes.values()))

@@ -6,7 +6,7 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from detector.handlers import SERVICE, defect
-from rollotape import metrics, patterns
+from rollotape import metrics, patterns, tracing
 from rollotape.domain.patterns import PatternFact, Settled, Stored, settle
 from rollotape.errors import Unprocessable
 from rollotape.postgres.dead_letters import DeadLetter
@@ -49,6 +49,7 @@ class ApplyEvents:
         for outcome, count in outcomes.items():
             self._outcomes.labels(outcome).inc(count)
         self._conflicts.inc(settled.conflict)
+        tracing.note(**{outcome: count for outcome, count in outcomes.items() if count})
 
     async def bury(self, entry: Entry, error: Exception) -> None:
         """Keep an event that we cannot apply though it is sound: a bug must not block its partition."""

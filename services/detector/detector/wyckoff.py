@@ -7,10 +7,11 @@ from typing import NoReturn
 
 import structlog
 
-from rollotape import metrics
+from rollotape import metrics, tracing
 from rollotape.domain.reading import Derived, TooShort, derive, read_tapes
 from rollotape.domain.wyckoff.rules import Rules
 from rollotape.errors import Unavailable
+from rollotape.outcomes import telling
 from rollotape.postgres.pool import OUTAGES, unavailable
 from rollotape.postgres.wyckoff import Block, Gathered, Wyckoff
 from rollotape.streams.backoff import Backoff, is_outage
@@ -97,7 +98,8 @@ class Read:
 
     async def _work(self) -> bool:
         try:
-            worked = await self._block()
+            with telling("tape_read"):
+                worked = await self._block()
             self._symbols = min(SYMBOLS_AT_ONCE, self._symbols * 2)
         except Defective as defective:
             if len(defective.symbols) == 1:
@@ -114,6 +116,7 @@ class Read:
         ) as block:
             if block is None:
                 return False
+            tracing.note(symbols=block.symbols, traces=block.traces)
             try:
                 clock = _Steps()
                 gathered = await block.gather(block.marks)

@@ -7,9 +7,10 @@ from time import perf_counter
 import numpy as np
 import structlog
 
-from rollotape import facts, metrics
+from rollotape import facts, metrics, tracing
 from rollotape.domain.strength import as_of, rows, score
 from rollotape.domain.strength.rows import Changes, Row
+from rollotape.outcomes import telling
 from rollotape.postgres.pool import OUTAGES, unavailable
 from rollotape.postgres.strength import Block, Strength
 from rollotape.streams.outbox import Outbox
@@ -78,13 +79,14 @@ class Score:
 
     async def _work(self) -> bool:
         try:
-            worked = await self._block()
+            with telling("scores"):
+                worked = await self._block()
             self._rows = min(ROWS_AT_ONCE, self._rows * 2)
         except Defective as defective:
             if len(defective.days) == 1:
                 self._defective.update(defective.days)
             self._rows = max(1, self._rows // 8)  # fewer at once, until it is one
-            first = str(np.datetime64(defective.days[0], "D"))
+            first = _day(defective.days[0])
             log.exception("strength_defective", first=first, count=len(defective.days))
             return True
         return worked
@@ -94,8 +96,12 @@ class Score:
         async with self._strength.due(self._rows, without=self._defective) as block:
             if block is None:
                 return False
+            trace_id = tracing.new()
+            tracing.note(trace_id=trace_id, days=len(block.days), mapping=block.is_mapping)
+            if not block.is_mapping:
+                tracing.note(first=_day(block.days[0]), last=_day(block.days[-1]))
             try:
-                said = await (_map(block) if block.is_mapping else _score(block))
+                said = await (_map if block.is_mapping else _score)(block, trace_id)
             except OUTAGES:
                 raise
             except Exception as error:
@@ -106,7 +112,11 @@ class Score:
         return True
 
 
-async def _score(block: Block) -> list[facts.Message]:
+def _day(days: int) -> str:
+    return str(np.datetime64(days, "D"))
+
+
+async def _score(block: Block, trace_id: str) -> list[facts.Message]:
     clock = _Steps()
     market = await block.market()
     stored = await block.scores()
@@ -120,16 +130,16 @@ async def _score(block: Block) -> list[facts.Message]:
     metrics.STRENGTH_ROWS.labels("written").inc(len(changes.written))
     metrics.STRENGTH_ROWS.labels("removed").inc(len(changes.removed))
     counts = changes.by_day
-    return [facts.rs_scored(day, version, counts[day]) for day, version in sorted(versions.items())]
+    return [facts.rs_scored(day, version, counts[day], trace_id) for day, version in sorted(versions.items())]
 
 
-async def _map(block: Block) -> list[facts.Message]:
+async def _map(block: Block, trace_id: str) -> list[facts.Message]:
     newest = await block.newest_day()
     stocks = await block.mapped_stocks()
     scores = None if newest is None else as_of(await block.market([newest]), newest)
     wanted: list[Row] = rows.mapping(stocks, scores)
     changed, version = await block.rewrite_mapping(wanted)
-    return [facts.rs_mapped(newest, version, changed)] if changed else []
+    return [facts.rs_mapped(newest, version, changed, trace_id)] if changed else []
 
 
 class _Steps:

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from rollotape import facts
+from rollotape import facts, tracing
 from rollotape.domain.entrants import Book, Criteria, Found, Memberships, criteria, fill
 from rollotape.domain.scan import Row
 from rollotape.postgres import outbox, universes
@@ -48,6 +48,7 @@ class Turn(NamedTuple):
     told: int
     """Of those who entered."""
     unsaid: Sequence[Unsaid]
+    trace_id: str
 
 
 @dataclass(slots=True)
@@ -101,6 +102,7 @@ class _Looking:
         self.memory = memory
         self._turn = 0
         self._epoch = ""
+        self._trace_id = tracing.new()
 
     async def work(self) -> Turn:
         self._turn = await self._connection.fetchval(self._sql["turn"])
@@ -113,7 +115,7 @@ class _Looking:
         of_scans = await self._look_at_scans(marked[:SCANS_AT_ONCE])
         unsaid = await self._tell(of_symbols.told)
         entered, left = of_symbols.entered + of_scans.entered, of_symbols.left + of_scans.left
-        return Turn(entered, left, len(of_symbols.told), unsaid)
+        return Turn(entered, left, len(of_symbols.told), unsaid, self._trace_id)
 
     async def _remember(self, marked: Sequence[UUID]) -> None:
         """Every change of a scan leaves a mark: what has none is as it was."""
@@ -185,7 +187,7 @@ class _Looking:
             by_scan.setdefault(scan_id, []).append(row)
         names = await self._connection.fetch(self._sql["names"], list(by_scan)) if by_scan else ()
         messages = [
-            facts.new_entrants((self._epoch, self._turn, n), scan_id, owner, name, part)
+            facts.new_entrants((self._epoch, self._turn, n), scan_id, owner, name, part, self._trace_id)
             for scan_id, owner, name in names
             for n, part in enumerate(_parts(by_scan[scan_id]))
         ]

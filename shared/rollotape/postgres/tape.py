@@ -1,7 +1,7 @@
 """Bars, the events that follow from them, and the versions under which both change: what detector writes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -18,7 +18,7 @@ from rollotape.postgres import dead_letters as graveyard
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
-from rollotape.postgres.versions import Version
+from rollotape.postgres.versions import Version, draw
 
 _EVALUABLE = (False, True, None)
 """By the code kept in arrays: 0, 1, and -1, which Python reads as the last."""
@@ -32,6 +32,8 @@ class Changes:
     versions: Mapping[str, Version]
     refused: Sequence[DeadLetter]
     messages: Sequence[Message]
+    nonce: int = field(default_factory=draw)
+    """The number of the commit; the messages name the trace that follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Tape:
             messages = list(changes.messages)
             if changes.analysis is not None and changes.analysis.changes:
                 first_changes = {key: first for key, (first, _) in changes.analysis.extents("ts").items()}
-                moved = await versions.lock(connection, {s for s, _ in first_changes}, changes.versions)
+                symbols = {symbol for symbol, _ in first_changes}
+                moved = await versions.lock(connection, symbols, changes.versions, changes.nonce)
                 await self._write(connection, changes.analysis, first_changes)
                 recounted = await patterns.recount(connection, first_changes=first_changes)
                 messages += await patterns.updates(connection, recounted, recounted, moved)

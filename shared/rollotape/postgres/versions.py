@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from rollotape import tracing
 from rollotape.postgres.sql import queries
 
 Version = tuple[int, int]
@@ -23,10 +24,17 @@ async def current(pool: Any, symbols: Collection[str]) -> dict[str, Version]:
     return {symbol: (version, nonce) for symbol, version, nonce in found}
 
 
+def draw() -> int:
+    """A number for a commit: no other has the same."""
+    return secrets.randbits(63) or 1
+
+
 async def lock(
-    connection: Any, symbols: Collection[str], expected: Mapping[str, Version]
+    connection: Any, symbols: Collection[str], expected: Mapping[str, Version], nonce: int | None = None
 ) -> dict[str, Version]:
     """Lock symbols until the transaction ends, in one order for all, and move them to their next versions.
+
+    They share the number of the commit, `nonce` or a new one, by which its trace is known.
 
     Raises:
         Moved: one of them is no longer at the version that was expected.
@@ -37,8 +45,10 @@ async def lock(
     locked = await connection.fetch(sql["lock_symbols"], ordered)
     if any((counter, nonce) != expected.get(symbol, UNKNOWN) for symbol, counter, nonce in locked):
         raise Moved
-    moved = {symbol: (counter + 1, secrets.randbits(63)) for symbol, counter, _ in locked}
-    await connection.execute(sql["move_symbols"], list(moved), [nonce for _, nonce in moved.values()])
+    nonce = nonce or draw()
+    moved = {symbol: (counter + 1, nonce) for symbol, counter, _ in locked}
+    await connection.execute(sql["move_symbols"], list(moved), nonce)
+    tracing.note(trace_id=tracing.of(nonce))
     return moved
 
 

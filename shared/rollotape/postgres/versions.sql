@@ -14,8 +14,7 @@ ORDER BY symbol COLLATE "C" FOR UPDATE;
 
 -- name: move_symbols
 -- A counter alone would repeat itself after a restored backup; the nonce does not.
-UPDATE symbol_state s SET version = s.version + 1, nonce = w.nonce
-FROM unnest($1::text[], $2::bigint[]) AS w(symbol, nonce) WHERE s.symbol = w.symbol;
+UPDATE symbol_state SET version = version + 1, nonce = $2 WHERE symbol = ANY($1::text[]);
 
 -- name: level_symbols
 UPDATE symbol_state SET version = $2 WHERE symbol = ANY($1::text[]);

@@ -10,7 +10,7 @@ import asyncpg
 import numpy as np
 import orjson
 
-from rollotape import calendars, facts
+from rollotape import calendars, facts, tracing
 from rollotape.domain.analysis import Key
 from rollotape.domain.bars import BAR, Rows
 from rollotape.domain.reading import (
@@ -31,6 +31,7 @@ from rollotape.postgres import outbox, patterns
 from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.pool import POSTGRES_EPOCH_US
 from rollotape.postgres.sql import queries
+from rollotape.postgres.versions import Version
 
 FIRST_US = -62_135_596_800_000_000
 """The year 1: before every bar."""
@@ -111,12 +112,12 @@ class Wyckoff:
             locked = await connection.fetch(
                 self._sql["lock_due"], symbols, quiet_s, patience_s, list(without)
             )
-            counters = dict(locked)
+            versions = {symbol: (counter, nonce) for symbol, counter, nonce in locked}
             marks = []
-            if counters:
-                taken = await connection.fetch(self._sql["take_marks"], list(counters))
+            if versions:
+                taken = await connection.fetch(self._sql["take_marks"], list(versions))
                 marks = [Mark((symbol, timeframe), *ends) for symbol, timeframe, *ends in taken]
-            yield Block(connection, self._sql, self._rules, counters, marks) if marks else None
+            yield Block(connection, self._sql, self._rules, versions, marks) if marks else None
 
 
 class Block:
@@ -127,19 +128,24 @@ class Block:
         connection: Any,
         sql: Mapping[str, str],
         rules: Rules,
-        counters: Mapping[str, int],
+        versions: Mapping[str, Version],
         marks: Sequence[Mark],
     ) -> None:
         self._connection = connection
         self._sql = sql
         self.rules = rules
-        self._counters = counters
-        """Versions of the symbols: a changed bar makes them greater, and what follows from it newer."""
+        self._versions = versions
+        """Of the symbols: a changed bar makes them greater, and what follows from it newer."""
         self.marks = marks
 
     @property
     def symbols(self) -> list[str]:
         return sorted({mark.key[0] for mark in self.marks})
+
+    @property
+    def traces(self) -> list[str]:
+        """Of the newest commits to these symbols: what is found follows from bars up to them."""
+        return sorted({tracing.of(nonce) for _, nonce in self._versions.values() if nonce})
 
     async def gather(self, marks: Sequence[Mark], ahead_bars: int = AHEAD_BARS) -> list[Gathered]:
         """What is stored of these keys, with so many bars after the last changed one."""
@@ -266,18 +272,18 @@ class Block:
 
     def _told(self, derived: Derived) -> Iterable[Message]:
         stays = {e.key for e in derived.events}
-        counters = self._counters
+        versions = self._versions
         for event in derived.events_gone:
             if event.key not in stays:
-                yield facts.wyckoff_event(event, counters[event.symbol], retracted=True)
+                yield facts.wyckoff_event(event, versions[event.symbol], retracted=True)
         for event in derived.events:
-            yield facts.wyckoff_event(event, counters[event.symbol])
+            yield facts.wyckoff_event(event, versions[event.symbol])
         kept = {(s.key, s.range_id, s.status) for s in derived.statuses}
         for status in derived.statuses_gone:
             if (status.key, status.range_id, status.status) not in kept:
-                yield facts.wyckoff_status(status, counters[status.symbol], retracted=True)
+                yield facts.wyckoff_status(status, versions[status.symbol], retracted=True)
         for status in derived.statuses:
-            yield facts.wyckoff_status(status, counters[status.symbol])
+            yield facts.wyckoff_status(status, versions[status.symbol])
 
     async def _told_of_ranges(self, derived: Derived) -> list[Message]:
         """Each range once, as it stands now."""
@@ -287,28 +293,26 @@ class Block:
             found = await self._connection.fetch(self._sql["remaining_ranges"], list(gone))
             touched |= {r.range_id: r for r in map(_range, found)}
         lost = [r for range_id, r in gone.items() if range_id not in touched]
-        counters = self._counters
+        versions = self._versions
         return [
-            *(facts.wyckoff_range(r, counters[r.symbol], retracted=True) for r in lost),
-            *(facts.wyckoff_range(r, counters[r.symbol]) for r in touched.values()),
+            *(facts.wyckoff_range(r, versions[r.symbol], retracted=True) for r in lost),
+            *(facts.wyckoff_range(r, versions[r.symbol]) for r in touched.values()),
         ]
 
     async def _told_of_patterns(self, derived: Derived, recounted: Collection[Any]) -> list[Message]:
         new = {p.id for p in derived.patterns} - derived.patterns_known
         ids = {p.id for p in derived.patterns} | set(recounted)
-        versions = {symbol: (counter, 0) for symbol, counter in self._counters.items()}
-        return await patterns.updates(self._connection, sorted(ids), ids - new, versions)
+        return await patterns.updates(self._connection, sorted(ids), ids - new, self._versions)
 
     def _pattern_gone(self, row: Any) -> Message:
-        return facts.pattern_update(
-            dict(row), known=True, version=(self._counters[row["symbol"]], 0), retracted=True
-        )
+        version = self._versions[row["symbol"]]
+        return facts.pattern_update(dict(row), known=True, version=version, retracted=True)
 
     def _told_of_trades(self, derived: Derived) -> Iterable[Message]:
         for trade in derived.trades_gone:
-            yield facts.paper_update(trade, True, self._counters[trade.symbol], retracted=True)
+            yield facts.paper_update(trade, True, self._versions[trade.symbol], retracted=True)
         for trade in derived.trades:
-            yield facts.paper_update(trade, trade.id in derived.trades_known, self._counters[trade.symbol])
+            yield facts.paper_update(trade, trade.id in derived.trades_known, self._versions[trade.symbol])
 
     async def _delete(self, query: str, rows: Sequence[Any], columns: Sequence[str]) -> None:
         if rows:

@@ -22,7 +22,7 @@ SELECT count(DISTINCT (symbol, timeframe)) FROM unread_bars;
 -- Some symbols with marks that nobody else works on, under the lock of those who bring bars. Nobody is waited for:
 -- whoever has a symbol now will leave a mark, or takes them. Due is what has been quiet for $2 seconds, or has
 -- waited for $3; bars that pour in are better read together.
-SELECT s.symbol, s.version FROM symbol_state s
+SELECT s.symbol, s.version, s.nonce FROM symbol_state s
 WHERE s.symbol IN (
     SELECT u.symbol FROM unread_bars u GROUP BY u.symbol
     HAVING max(u.marked_at) < clock_timestamp() - make_interval(secs => $2)

@@ -4,9 +4,12 @@ from typing import Any
 
 import asyncpg
 
+from rollotape import tracing
 from rollotape.postgres import outbox
 from rollotape.postgres.outbox import Unsaid
 from rollotape.streams.producer import Producer
+
+UPDATES = "updates"
 
 
 class Outbox:
@@ -18,7 +21,10 @@ class Outbox:
 
     async def say(self, unsaid: Unsaid) -> None:
         """Publish what was just committed and forget it."""
-        await self._producer.send_many(unsaid.messages)
+        ids = await self._producer.send_many(unsaid.messages)
+        said = [i for i, (stream, _) in zip(ids, unsaid.messages, strict=True) if stream == UPDATES]
+        if said:
+            tracing.note(facts=len(said), said_first=said[0], said_last=said[-1])
         await outbox.forget(self._pool, [unsaid])
 
     async def sweep(self, *, older_than_s: float) -> int:

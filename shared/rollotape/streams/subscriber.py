@@ -8,7 +8,7 @@ lost. It leans on FastStream's internals, so the version is pinned and tests/con
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from redis.exceptions import ResponseError
 from rollotape import metrics
 from rollotape.errors import told
 from rollotape.events import STREAMS
+from rollotape.outcomes import telling
 from rollotape.streams.attempts import Attempts, GivenBack
 from rollotape.streams.backoff import Backoff, is_outage
 from rollotape.streams.entries import Entry, Handler, Weigh, pieces
@@ -276,11 +277,17 @@ class PartitionSubscriber(StreamBatchSubscriber):
         self._beat = time.monotonic()
         metrics.DELIVERY_SIZE.labels(self._plan.group).observe(len(entries))
         try:
-            with metrics.DELIVERY_SECONDS.labels(self._plan.group).time():
+            with metrics.DELIVERY_SECONDS.labels(self._plan.group).time(), self._telling(entries):
                 await self._through_the_stack(entries)
         finally:
             self._beat = time.monotonic()
             self._plan.slots.release()
+
+    def _telling(self, entries: Sequence[Entry]) -> AbstractContextManager[object]:
+        return telling(
+            "batch", group=self._plan.group, stream=self._stream,
+            first=entries[0].id, last=entries[-1].id, entries=len(entries),
+        )  # fmt: skip
 
     async def _through_the_stack(self, entries: Sequence[Entry]) -> None:
         self._applied = False
