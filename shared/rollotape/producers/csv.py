@@ -244,6 +244,32 @@ def _lines(path: Path) -> Iterator[Lines]:
                 yield line, [rest], raw.tell()
 
 
+class Rows:
+    """Rows of a file whose lines come from elsewhere, as from one that still grows."""
+
+    def __init__(self, header: str, options: Options) -> None:
+        """
+        Raises:
+            Refused: the header cannot be understood.
+        """
+        self.layout = sniff(header, symbol=options.symbol)
+        _refuse_contradictions(self.layout, options)
+        self._parser = _Parser(self.layout, options, _Marks(self.layout))
+        self._begun = False
+
+    def block(self, first_line: int, texts: list[str]) -> Block:
+        """
+        Raises:
+            Refused: no date at the beginning can be read or is that of a bar.
+        """
+        block = self._parser.block(first_line, texts, 0)
+        if block.rows and not self._begun:
+            self._parser.require_dates(block)
+            self._parser.require_days(block)
+            self._begun = True
+        return block
+
+
 def _split(text: str, delimiter: str) -> list[str]:
     """One line is one row: a forgotten quote costs its own line and not the rest of the file."""
     if '"' not in text:

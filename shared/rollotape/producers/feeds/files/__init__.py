@@ -1,0 +1,1 @@
+"""Bars of CSV files that grow while they are read."""

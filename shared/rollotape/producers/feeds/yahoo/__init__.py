@@ -1,0 +1,1 @@
+"""Bars of Yahoo, asked for when they are over, with the library yfinance."""
