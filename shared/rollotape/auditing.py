@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import structlog
 
+from rollotape import metrics
 from rollotape.domain import gaps as domain
 from rollotape.domain.bars import TIMEFRAMES
 from rollotape.domain.sessions import Sessions, Times
@@ -33,8 +33,6 @@ MOST_BARS = 100_000
 """Of one series in one transaction; what is left of it is marked again."""
 SETTLE_S = 60.0
 """So long a gap is only known before anybody is asked: bars that were sent out of order are on their way."""
-
-log = structlog.get_logger()
 
 
 class _Span(NamedTuple):
@@ -137,6 +135,7 @@ class Auditor:
             left += found.left
             done.bars += len(bars)
         done.series += len(keys)
+        metrics.GAPS_SERIES.inc(len(keys))
 
         await gaps.replace(connection, looked, self._settle_s)
         await gaps.mark(connection, left)

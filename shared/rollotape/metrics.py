@@ -242,6 +242,15 @@ BARS_OVERDUE = Gauge(
     ("timeframe",),
 )
 
+GAPS = Gauge(
+    "rollo_gaps",
+    "Runs of missing bars. state: recent (of the last seven days), old, nothing (a producer says that "
+    "nothing traded then), pause (nobody followed the series)",
+    ("timeframe", "state"),
+)
+GAPS_BARS = Gauge("rollo_gaps_missing_bars", "Bars missing in rollo_gaps, alike", ("timeframe", "state"))
+GAPS_SERIES = Counter("rollo_gaps_series_total", "Symbols and timeframes looked at, each time counted")
+
 # ---- proofs: made again and again while everything runs
 VERIFY_RUNS = Counter(
     "rollo_verify_runs_total", "Samples verified. outcome: done, failed (verify itself)", ("outcome",)

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     verify_every_s: float = Field(
         300.0, ge=0, description="cache-builder has a sample verified this often; 0: never."
     )
+    gaps_every_s: float = Field(
+        300.0, ge=0, description="cache-builder looks for missing bars this often; 0: never."
+    )
     verify_symbols: int = Field(2, ge=1, description="Symbols of such a sample.")
     ops_host: str = Field("127.0.0.1", description="Where a service answers /livez, /readyz and /metrics.")
     ops_port: int = Field(0, ge=0, le=65535, description="The port for it; 0 chooses a free one.")

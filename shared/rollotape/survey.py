@@ -153,7 +153,7 @@ _PLAIN = (
 )  # fmt: skip
 _BY_LABEL = (
     metrics.LEASES_OWNED, metrics.LEASES_OWNERS, metrics.DEAD_LETTERS, metrics.STRENGTH_DUE,
-    metrics.BARS_OVERDUE,
+    metrics.BARS_OVERDUE, metrics.GAPS, metrics.GAPS_BARS,
 )  # fmt: skip
 
 
@@ -166,8 +166,13 @@ def _say_postgres(found: Vitals) -> None:
     metrics.OUTBOX_OLDEST.set(found.unsaid_s or 0)
     metrics.STRENGTH_DUE.labels("marks").set(found.marks)
     metrics.STRENGTH_DUE.labels("dates").set(found.dates)
-    for gauge in (metrics.LEASES_OWNED, metrics.LEASES_OWNERS, metrics.DEAD_LETTERS):
+    for gauge in (
+        metrics.LEASES_OWNED, metrics.LEASES_OWNERS, metrics.DEAD_LETTERS, metrics.GAPS, metrics.GAPS_BARS
+    ):  # fmt: skip
         gauge.clear()
+    for timeframe, state, gaps, bars in found.gaps:
+        metrics.GAPS.labels(timeframe, state).set(gaps)
+        metrics.GAPS_BARS.labels(timeframe, state).set(bars)
     for service, partitions, owners in found.owned:
         metrics.LEASES_OWNED.labels(service).set(partitions)
         metrics.LEASES_OWNERS.labels(service).set(owners)

@@ -11,6 +11,7 @@ from cache_builder.rolling import Roll
 from cache_builder.warming import Warming, follow
 from rollotape import analytics, calendars, service
 from rollotape.accounting import Accounts
+from rollotape.auditing import Auditor
 from rollotape.cache.answers import Answers, open_redis
 from rollotape.cache.patterns import PatternModel
 from rollotape.postgres.active import ActivePatterns
@@ -104,13 +105,20 @@ def _watch(worker: service.Service) -> None:
     survey = Survey(worker.pool, worker.redis, cache, worker.partitions, calendars.sessions)
     accounts = Accounts(worker.pool, worker.redis, worker.partitions, calendars.sessions)
 
+    auditor = Auditor(worker.pool, calendars.sessions)
+
     async def account() -> None:
         await accounts.turn()
+
+    async def audit() -> None:
+        await auditor.turn()
 
     worker.every(STREAMS_EVERY_S, survey.ask_streams)
     worker.every(SURVEY_EVERY_S, survey.ask_redis)
     worker.every(SURVEY_EVERY_S, survey.ask_postgres)
     worker.every(ACCOUNT_EVERY_S, account)
+    if worker.settings.gaps_every_s:
+        worker.every(worker.settings.gaps_every_s, audit)
     if worker.settings.verify_every_s:
         sampling = Sampling(worker.settings.verify_symbols)
         worker.every(worker.settings.verify_every_s, sampling.turn)

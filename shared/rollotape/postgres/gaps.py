@@ -12,7 +12,7 @@ from rollotape.postgres.sql import queries
 if TYPE_CHECKING:
     import asyncpg
 
-    from rollotape.postgres.market import Connection
+    from rollotape.postgres.dead_letters import Database
 
 Key = tuple[str, str]
 """(symbol, timeframe)"""
@@ -120,7 +120,7 @@ async def mark(connection: Any, marks: Sequence[Mark]) -> None:
         await connection.execute(_SQL["mark"], *zip(*marks, strict=True))
 
 
-async def mark_all(database: "Connection") -> None:
+async def mark_all(database: "Database") -> None:
     """Have everything looked at again."""
     await database.execute(_SQL["mark_all"])
 
@@ -221,7 +221,7 @@ async def put_off(pool: "asyncpg.Pool[Any]", request: Request) -> None:
 
 
 async def listed(
-    database: "Connection",
+    database: "Database",
     *,
     symbols: Sequence[str] | None = None,
     timeframes: Sequence[str] | None = None,
@@ -235,11 +235,11 @@ async def listed(
     return [Listed(**row) for row in rows]
 
 
-async def counted(database: "Connection") -> list[Count]:
+async def counted(database: "Database") -> list[Count]:
     """By timeframe and state: recent, old, nothing (was to be had), pause."""
     return [Count(*row) for row in await database.fetch(_SQL["counted"], RECENT_S)]
 
 
-async def is_unaudited(database: "Connection") -> bool:
+async def is_unaudited(database: "Database") -> bool:
     """Whether marks wait for the auditor."""
     return bool(await database.fetchval(_SQL["unaudited"]))

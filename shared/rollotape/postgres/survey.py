@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rollotape.errors import Unavailable
+from rollotape.postgres import gaps
+from rollotape.postgres.gaps import Count
 from rollotape.postgres.pool import unavailable
 from rollotape.postgres.sql import queries
 
@@ -43,6 +45,7 @@ class Vitals:
     letters: list[Letters]
     newest_us: dict[str, int]
     """By timeframe when its newest bar was complete."""
+    gaps: list[Count]
 
 
 async def look(pool: "asyncpg.Pool[Any]") -> Vitals:
@@ -61,6 +64,7 @@ async def look(pool: "asyncpg.Pool[Any]") -> Vitals:
                 owned=[Owned(*row) for row in await connection.fetch(sql["owned"])],
                 letters=[Letters(*row) for row in await connection.fetch(sql["dead_letters"])],
                 newest_us=dict(await connection.fetch(sql["newest"])),
+                gaps=await gaps.counted(connection),
             )
 
 

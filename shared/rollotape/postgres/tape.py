@@ -13,7 +13,7 @@ from rollotape.domain.analysis import Analysis, Key, Span, VsaEvent, Window
 from rollotape.domain.bars import BAR, Rows
 from rollotape.domain.vsa.rules import REACH
 from rollotape.facts import Message
-from rollotape.postgres import copying, outbox, patterns, versions
+from rollotape.postgres import copying, gaps, outbox, patterns, versions
 from rollotape.postgres import dead_letters as graveyard
 from rollotape.postgres.dead_letters import DeadLetter
 from rollotape.postgres.outbox import Unsaid
@@ -98,6 +98,7 @@ class Tape:
     async def compact_marks(self) -> None:
         for name in ("compact_marks", "compact_unread", "compact_newest"):
             await self._pool.execute(self._sql[name])
+        await gaps.compact(self._pool)
 
     async def _write(
         self, connection: Any, analysis: Analysis, first_changes: Mapping[Key, int]

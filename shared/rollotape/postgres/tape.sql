@@ -61,7 +61,8 @@ ON CONFLICT (symbol, timeframe, rule_set, kind, event_ts) DO UPDATE SET
     confirmed_ts = EXCLUDED.confirmed_ts, knowable_at = EXCLUDED.knowable_at, direction = EXCLUDED.direction;
 
 -- name: mark
--- For those who work across symbols, and for those who read the tape; and how far the bars of a timeframe go.
+-- For those who work across symbols, who read the tape, and who look for gaps; and how far the bars of a timeframe
+-- go.
 -- Plain inserts: ON CONFLICT DO NOTHING would wait for, and lose against, a mark that is being taken away.
 WITH changed AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
@@ -69,6 +70,10 @@ WITH changed AS (
 ),
 unread AS (
     INSERT INTO unread_bars (symbol, timeframe, first_ts, last_ts)
+    SELECT symbol, timeframe, first_ts, last_ts FROM changed
+),
+unaudited AS (
+    INSERT INTO unaudited_bars (symbol, timeframe, first_ts, last_ts)
     SELECT symbol, timeframe, first_ts, last_ts FROM changed
 ),
 newest AS (
