@@ -48,7 +48,6 @@ class Tracker:
                 default_integrations=False,  # they read requests, variables, and whatever is logged
                 auto_enabling_integrations=False,
                 include_local_variables=False,
-                send_default_pii=False,
                 max_breadcrumbs=0,
                 send_client_reports=False,
                 auto_session_tracking=False,
