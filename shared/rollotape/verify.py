@@ -8,7 +8,17 @@ import asyncpg
 
 from rollotape.domain.wyckoff.rules import CURRENT, Rules
 from rollotape.postgres.sql import queries
-from rollotape.verification import Difference, analytics, entrants, patterns, signals, strength, tape, wyckoff
+from rollotape.verification import (
+    Difference,
+    analytics,
+    entrants,
+    gaps,
+    patterns,
+    signals,
+    strength,
+    tape,
+    wyckoff,
+)  # fmt: skip
 
 Progress = Callable[[int, int], None]
 """Called with (symbols checked, symbols in all)."""
@@ -28,6 +38,9 @@ class Report:
     """Wyckoff events."""
     keys_unread: int = 0
     """Symbols and timeframes whose bars are still to be read; what Wyckoff says of them was not compared."""
+    gaps_checked: int = 0
+    keys_unaudited: int = 0
+    """Symbols and timeframes whose bars are still to be looked at for gaps; theirs were not compared."""
     scores_checked: int = 0
     dates_checked: int = 0
     dates_pending: int = 0
@@ -67,7 +80,8 @@ async def verify(
         names = [r[0] for r in await connection.fetch(sql["symbols"], symbols)]
         report.pending = await connection.fetchval(sql["unsaid"])
         unread = {tuple(r) for r in await connection.fetch(sql["unread"], symbols)}
-        report.keys_unread = len(unread)
+        unaudited = {tuple(r) for r in await connection.fetch(sql["unaudited"], symbols)}
+        report.keys_unread, report.keys_unaudited = len(unread), len(unaudited)
         for symbol in names:
             for timeframe in await _timeframes(connection, symbol):
                 read = await tape.read(connection, (symbol, timeframe))
@@ -82,6 +96,10 @@ async def verify(
                     reading = await wyckoff.read(connection, (symbol, timeframe))
                     report.differences += wyckoff.differences((symbol, timeframe), reading, read.bars, rules)
                     report.wyckoff_checked += reading.events
+                if (symbol, timeframe) not in unaudited:
+                    looked = await gaps.read(connection, (symbol, timeframe))
+                    report.differences += gaps.differences((symbol, timeframe), looked, read.bars)
+                    report.gaps_checked += len(looked.gaps)
                 report.bars_checked += len(read.bars)
                 report.events_checked += len(read.events)
                 report.patterns_checked += len(stored)

@@ -4,7 +4,6 @@ A bar that is not there is no error in itself: where nothing traded there is non
 a gap only where the series itself says that it is unusual; the rules are in docs/domain.md.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +20,8 @@ YOUNG = 20
 """With fewer, nobody knows its habits yet."""
 USUAL_PERCENT, USUAL_PERCENT_OF_DAYS = 95, 50
 """A series that has so many of its bars is missed at once; days and weeks more readily."""
-CHANCE = 1e-6
-"""Of the others a run is a gap that is less likely than this."""
+ONE_IN = 1_000_000
+"""Of the others a run is a gap that is as unlikely as this, if each bar is there by chance."""
 PAUSE_SESSIONS = 20
 """Nobody follows a series for longer, and then goes on: a pause, which is no loss."""
 ENDED_SESSIONS = 5
@@ -144,7 +143,7 @@ def _is_unusual(frame: Timeframe, missing: int, expected: int, stored: int) -> b
     usual = USUAL_PERCENT if frame.intraday else USUAL_PERCENT_OF_DAYS
     if 100 * stored >= usual * expected:
         return True
-    return missing * math.log(1 - stored / expected) <= math.log(CHANCE) if stored else False
+    return stored > 0 and ONE_IN * (expected - stored) ** missing <= expected**missing
 
 
 WHOLE = frozenset(name for name, frame in TIMEFRAMES.items() if not frame.intraday)

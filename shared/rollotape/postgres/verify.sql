@@ -74,3 +74,13 @@ FROM signals WHERE symbol = $1 AND timeframe = $2 AND origin = 'paper';
 SELECT id, source, revision, hash, symbol, timeframe, pattern_id, pattern_type, direction, status, generated_at,
        changed_at, entry_date, entry_price, stop, target, planned_r, exit_date, exit_price, exit_reason, realized_r
 FROM signals WHERE symbol = $1 AND timeframe = $2 AND origin = 'external';
+
+-- name: unaudited
+-- Keys with bars that nobody has looked at since they came: which are missing beside them is not compared.
+SELECT DISTINCT symbol, timeframe FROM unaudited_bars WHERE $1::text[] IS NULL OR symbol = ANY($1::text[]);
+
+-- name: audited
+SELECT until FROM audited_series WHERE symbol = $1 AND timeframe = $2;
+
+-- name: gaps
+SELECT first_ts, last_ts, bars, kind FROM gaps WHERE symbol = $1 AND timeframe = $2 ORDER BY first_ts;
