@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from rollotape.errors import Refused, Unavailable
 from rollotape.producers.feeds.alpaca import protocol
@@ -110,15 +110,21 @@ async def _greet(
     now_us: Callable[[], int],
 ) -> None:
     await _hear(socket, Welcome, minutes, now_us)
-    await socket.send(protocol.authenticate(account.key, account.secret))
+    await _say(socket, protocol.authenticate(account.key, account.secret))
     await _hear(socket, Authenticated, minutes, now_us)
     wanted: frozenset[str] = frozenset()
     for message in protocol.subscribe(symbols):
-        await socket.send(message)
+        await _say(socket, message)
         wanted = (await _hear(socket, Subscribed, minutes, now_us)).bars
     if missing := sorted(set(symbols) - wanted):
         shown = ", ".join(missing[:5])
         raise Unavailable(f"Alpaca has not taken all symbols: {len(missing)} are missing, like {shown}")
+
+
+async def _say(socket: ClientConnection, text: str) -> None:
+    """Where the other side has closed, what it said before is still to be heard, and says why."""
+    with suppress(ConnectionClosed):
+        await socket.send(text)
 
 
 async def _hear(

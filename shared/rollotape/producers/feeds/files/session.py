@@ -178,11 +178,13 @@ class FilesSession:
                 del self._running[place]
 
     async def _send(self, bars: Sequence[Said]) -> None:
+        """Of rows of one bar that came together the last one, unless they are numbered."""
         if not bars:
             return
-        places = list({(said.symbol, said.timeframe, said.ts_us): None for said in bars})
-        known = await self._stored.known(places)
-        await self._outgoing.tell(bars, {place: Known(*version) for place, version in known.items()})
+        last = {(said.symbol, said.timeframe, said.ts_us): said for said in bars}
+        known = await self._stored.known(list(last))
+        told = bars if bars[0].is_fixed else last.values()
+        await self._outgoing.tell(told, {place: Known(*version) for place, version in known.items()})
 
 
 def _rows(part: Columns, *, is_fixed: bool) -> Iterator[tuple[int, Said]]:
