@@ -19,7 +19,7 @@ def _well(stack: Stack) -> bool:
 
 def test_every_part_of_a_stack_that_runs_is_seen_at_work(data_dir: Path) -> None:
     with running_stack(data_dir) as stack:
-        eventually_sync(lambda: _well(stack), within_s=30, what="every part being healthy")
+        eventually_sync(lambda: _well(stack), within_s=120, what="every part being healthy")
         _, parts = _parts(stack)
         assert parts["detector"]["figures"]["partitions"] == 16
         assert parts["bars"]["reason"] == "no bar has ever come"
