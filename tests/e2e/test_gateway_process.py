@@ -36,7 +36,7 @@ def _said(log: Path, event: str) -> dict[str, Any]:
         lines = map(orjson.loads, log.read_bytes().splitlines())
         return next((line for line in lines if line["event"] == event), None)
 
-    found = eventually_sync(find, within_s=30, what=f"a log line {event}")
+    found = eventually_sync(find, within_s=90, what=f"a log line {event}")
     assert found
     return found
 

@@ -97,7 +97,7 @@ async def test_builders_follow_survive_kills_and_build_anew_after_a_flush(
 
     await detect(bench, range(5))  # before any builder ever ran
     first = builders.start()
-    await eventually(lambda: shows(5), what="five patterns", within_s=40)
+    await eventually(lambda: shows(5), what="five patterns", within_s=90)
     await detect(bench, range(5, 8))
     await eventually(lambda: shows(8), what="eight patterns")
     await eventually(fresh, what="a builder that says it is at work")
@@ -105,7 +105,7 @@ async def test_builders_follow_survive_kills_and_build_anew_after_a_flush(
     builders.start()
     first.send_signal(signal.SIGKILL)
     await detect(bench, range(8, 10))
-    await eventually(lambda: shows(10), what="ten patterns by the other builder", within_s=40)
+    await eventually(lambda: shows(10), what="ten patterns by the other builder", within_s=90)
 
     await bench.redis.flushall()
     lengths = set()

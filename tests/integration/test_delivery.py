@@ -50,7 +50,7 @@ async def send(redis: Redis, count: int, stream: str = "bars.0", first: int = 0)
     return await Producer(redis).send(stream, [b"%d" % i for i in range(first, first + count)])
 
 
-async def delivered(recorder: Recorder, ids: list[str], stream: str = "bars.0", within_s: float = 20) -> None:
+async def delivered(recorder: Recorder, ids: list[str], stream: str = "bars.0", within_s: float = 60) -> None:
     async def all_there() -> bool:
         return set(ids) <= set(recorder.ids(stream))
 

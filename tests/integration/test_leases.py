@@ -59,7 +59,7 @@ class Fleet:
         self.replicas.append(replica)
         return replica
 
-    async def settled(self, among: Iterable[Replica], within_s: float = 10) -> None:
+    async def settled(self, among: Iterable[Replica], within_s: float = 40) -> None:
         """Every partition has exactly one owner, and shares differ by one at most."""
         replicas = list(among)
 

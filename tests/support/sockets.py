@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from rollotape.events import FIELD
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 CONTROL = frozenset({"welcome", "authenticated", "subscription", "error", "here"})
 EVERYTHING: dict[str, list[str]] = {"patterns": ["*"], "vsa": ["*"], "wyckoff": ["*"]}
 

@@ -48,7 +48,7 @@ class Stack:
             with error:
                 return error.code, json.load(error)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = 40.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = 90.0) -> int:
         """Send a signal and wait for the end; the exit code."""
         self.process.send_signal(number)
         return self.process.wait(within_s)
@@ -76,7 +76,7 @@ def running_stack(
         process.wait()
 
 
-def rollo(*arguments: str, within_s: float = 60.0, **variables: str) -> "subprocess.CompletedProcess[str]":
+def rollo(*arguments: str, within_s: float = 120.0, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end; output is text."""
     command, variables = [str(ROLLO), *arguments], environment(**variables)
     return subprocess.run(

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[T]], *, within_s: float = 20.0, what: str = "the condition"
+    condition: Callable[[], Awaitable[T]], *, within_s: float = 60.0, what: str = "the condition"
 ) -> T:
     """The first true answer of `condition`, or an AssertionError with the last one."""
     deadline = time.monotonic() + within_s
@@ -19,7 +19,7 @@ async def eventually(
     return answer
 
 
-def eventually_sync(condition: Callable[[], T], *, within_s: float = 20.0, what: str = "the condition") -> T:
+def eventually_sync(condition: Callable[[], T], *, within_s: float = 60.0, what: str = "the condition") -> T:
     """The same where there is no event loop."""
     deadline = time.monotonic() + within_s
     while not (answer := condition()):
