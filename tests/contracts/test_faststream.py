@@ -90,7 +90,7 @@ async def test_the_manual_policy_leaves_acknowledging_to_us(broker: RedisBroker,
 
     await subscriber.start()
     await redis_client.xadd("s", {"__data__": "1"})
-    await asyncio.wait_for(seen.wait(), 5)
+    await asyncio.wait_for(seen.wait(), 60)
     await subscriber.stop()
     assert (await redis_client.xpending("s", "g"))["pending"] == 1
 

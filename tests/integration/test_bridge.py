@@ -29,7 +29,7 @@ def bridge(redis_client: Redis) -> Bridge:
 async def test_what_is_published_reaches_the_streams(redis_client: Redis, bridge: Bridge) -> None:
     listening = asyncio.Event()
     running = asyncio.create_task(bridge.run(listening=listening.set))
-    await asyncio.wait_for(listening.wait(), 10)
+    await asyncio.wait_for(listening.wait(), 60)
     pattern = orjson.dumps({"data": {"symbol": "aapl", "pattern": "Bull_Flag"}})
     await redis_client.publish(PATTERNS, pattern)
     stream = f"patterns.{partition_of('AAPL', 16)}"

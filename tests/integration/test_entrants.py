@@ -280,7 +280,7 @@ async def test_patterns_that_end_by_the_clock_or_by_the_bars_leave_without_a_mar
     await desk.connection.execute("INSERT INTO newest_bars VALUES ('1d', now())")
     await desk.look()
     assert await desk.stored() == {(scan, "S1")}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await desk.stored():
             await desk.look()
             await asyncio.sleep(0.05)

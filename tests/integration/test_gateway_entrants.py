@@ -126,7 +126,7 @@ async def test_server_sent_events_have_them_where_they_are_asked_for(
         async with (
             httpx.AsyncClient(base_url=url, headers=headers) as http,
             http.stream("GET", "/api/patterns/stream", params=query) as answer,
-            asyncio.timeout(20),
+            asyncio.timeout(60),
         ):
             async for line in answer.aiter_lines():
                 if line.startswith("data: "):
@@ -146,7 +146,7 @@ async def _epoch(url: str, token: str) -> str:
     async with (
         httpx.AsyncClient(base_url=url, headers=bearer(token)) as http,
         http.stream("GET", "/api/patterns/stream") as answer,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         async for line in answer.aiter_lines():
             if line.startswith("id: "):

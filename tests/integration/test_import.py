@@ -322,7 +322,7 @@ async def test_a_producer_far_ahead_pauses_until_readers_come_near(redis_client:
     done, _ = await asyncio.wait([pause], timeout=0.3)
     assert not done
     await redis_client.xack("bars.0", GROUP, read_ids[4])
-    await asyncio.wait_for(pause, 10)
+    await asyncio.wait_for(pause, 60)
     assert quiet == []
 
 
@@ -331,8 +331,8 @@ async def test_a_producer_does_not_pause_for_readers_that_are_not_there(redis_cl
     await redis_client.xgroup_create("bars.0", GROUP, id="0")
     quiet: list[str] = []
     readers = Readers(redis_client, 16, quiet=quiet.append, ahead_bars=50, quiet_s=0.05)
-    await asyncio.wait_for(readers.pause(sent), 10)
-    await asyncio.wait_for(readers.pause(sent), 10)
+    await asyncio.wait_for(readers.pause(sent), 60)
+    await asyncio.wait_for(readers.pause(sent), 60)
     assert quiet == [NOBODY]
 
 
@@ -341,7 +341,7 @@ async def test_a_wait_for_what_redis_lost_ends_with_a_sentence(redis_client: Red
     await redis_client.flushall()
     readers = Readers(redis_client, 16, quiet=lambda why: None, quiet_s=0.05)
     with pytest.raises(Unavailable, match=r"Redis lost what was sent to bars\.0: import again"):
-        await asyncio.wait_for(readers.wait(sent, lambda left: None), 10)
+        await asyncio.wait_for(readers.wait(sent, lambda left: None), 60)
 
 
 async def test_a_wait_outlasts_an_outage(redis_url: str, redis_client: Redis) -> None:
@@ -359,4 +359,4 @@ async def test_a_wait_outlasts_an_outage(redis_url: str, redis_client: Redis) ->
         assert quiet[0].startswith("redis: ConnectionError")
         await redis_client.xack("bars.0", GROUP, *await read(redis_client, 1))
         readers._redis = redis_client  # it is back
-        await asyncio.wait_for(wait, 10)
+        await asyncio.wait_for(wait, 60)

@@ -222,7 +222,7 @@ async def test_who_is_slow_does_not_hold_up_the_others(settings: Settings) -> No
         await desk.hook(quick.url)
         await desk.send.turn()
         await desk.say(*(pattern(n) for n in range(100, 104)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(quick.received) < 4:
                 await desk.send.turn()
                 await asyncio.sleep(0.01)

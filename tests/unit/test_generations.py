@@ -63,7 +63,7 @@ async def test_it_is_followed_while_somebody_asks_and_left_alone_after_that() ->
     await eventually(lambda: _many(source))
     following = generations._following
     assert following
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 60)
 
     asked = source.asked
     await generations.current()
