@@ -57,7 +57,7 @@ class YahooHistory:
                     yield answer
         if failed:
             raise Unavailable(
-                f"{len(failed)} of {len(asked)} questions failed, the last one so: {failed[-1]}"
+                f"{len(failed)} of {len(asked)} questions failed, the last one: {failed[-1]}"
             )
 
     async def _one(self, timeframe: str, symbol: str, first_us: int, last_us: int) -> list[Said]:

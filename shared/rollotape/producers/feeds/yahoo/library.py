@@ -14,8 +14,9 @@ class Library:
     """Fetches through one session of yfinance. The numbers are read by us: a table of pandas no longer says
     which of them were missing, nor which bar was still running."""
 
-    def __init__(self, url: str = URL) -> None:
-        """
+    def __init__(self, url: str = URL, *, session: object = None) -> None:
+        """With a session of curl_cffi or requests, or one that looks like a browser.
+
         Raises:
             Refused: the library is not installed.
         """
@@ -26,7 +27,7 @@ class Library:
                 f"rollo feed yfinance needs a library ({error}): pip install 'rollotape[yfinance]'"
             ) from None
         self._url = url.rstrip("/")
-        self._data: Any = YfData()
+        self._data: Any = YfData(session=session)
 
     async def __call__(self, path: str, query: Mapping[str, str]) -> bytes:
         return await asyncio.to_thread(self._get, path, dict(query))
