@@ -9,11 +9,12 @@ from typing import Any
 import asyncpg
 from redis.exceptions import AuthenticationError
 
+from rollotape import telemetry
 from rollotape.observer import Database, Observation, Part, Server
 from rollotape.postgres.standing import Installation
 from rollotape.redis import clients
 from rollotape.redis.addresses import Kind
-from rollotape.settings import FROM_FILE, PREFIX, Settings, unread, without_login
+from rollotape.settings import FROM_FILE, PREFIX, Settings, named_collector, unread, variable, without_login
 
 REDIS_LEAST = (7, 0)
 POSTGRES_LEAST = 15
@@ -86,6 +87,7 @@ def diagnose(seen: Observation, settings: Settings, place: Place) -> list[Findin
         lambda: _backlog(seen),
         lambda: _model(seen),
         lambda: _gateway(seen, settings, place.environment),
+        lambda: _telemetry(settings),
         lambda: _disk(place),
     )
     return [finding for check in checks for finding in check()]
@@ -495,6 +497,19 @@ def _gateway(seen: Observation, settings: Settings, environment: Mapping[str, st
     else:
         who = "this machine only" if not open_to_others else "other machines, with keys"
         yield ok("gateway", f"open to {who}; {valid} valid key{'s' if valid != 1 else ''}")
+
+
+def _telemetry(settings: Settings) -> Iterator[Finding]:
+    """Where spans and errors go, where they go anywhere."""
+    lacking = {name: extra for name, extra, _ in telemetry.lacking(settings)}
+    for name, extra in lacking.items():
+        says = f"{name} is set, and the extra {extra} is not installed: services refuse to start"
+        yield broken("telemetry", says, f"pip install 'rollotape[{extra}]', or unset {name}")
+    collector = named_collector(settings)
+    if collector and collector.variable not in lacking:
+        yield ok("telemetry", f"spans go where {collector.variable} says")
+    if settings.sentry_dsn and variable("sentry_dsn") not in lacking:
+        yield ok("telemetry", f"errors go where {variable('sentry_dsn')} says")
 
 
 def _no_keys() -> Finding:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import AuthenticationError
 
+from rollotape import telemetry
 from rollotape.cache.patterns import Standing as Model
 from rollotape.cli.panels import line
 from rollotape.cli.picture import picture
@@ -337,3 +338,19 @@ def test_what_is_away_is_said_and_the_rest_is_shown() -> None:
     assert "bars/detector lag 0" in line(shown)
     dark = picture(Observation(NOW_S, away, away, away, away))
     assert set(dark["away"]) == {"redis", "cache", "postgres"}
+
+
+def test_where_spans_and_errors_go_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "https://public@sentry.example.org/1"
+    told = Settings(**SETTINGS.model_dump() | {"otel_endpoint": "http://c:4318", "sentry_dsn": secret})
+    assert not [f for f in diagnose(seen(), SETTINGS, PLACE) if f.check == "telemetry"], "nothing is set"
+    found = [f for f in diagnose(seen(), told, PLACE) if f.check == "telemetry"]
+    assert [f.level for f in found] == [Level.OK, Level.OK]
+    assert "example.org" not in repr(found)
+    monkeypatch.setattr(telemetry, "find_spec", lambda name: None)
+    missing = [f for f in diagnose(seen(), told, PLACE) if f.check == "telemetry"]
+    assert [f.level for f in missing] == [Level.BROKEN, Level.BROKEN]
+    names = ("OTEL_ENDPOINT", "otel"), ("SENTRY_DSN", "sentry")
+    for finding, (name, extra) in zip(missing, names, strict=True):
+        assert f"ROLLO_{name} is set, and the extra {extra} is not installed" in finding.says
+        assert f"rollotape[{extra}]" in finding.remedy
