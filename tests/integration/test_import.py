@@ -17,9 +17,8 @@ from typer.testing import CliRunner
 
 from rollotape.cli import app
 from rollotape.cli.importing import ImportJob
-from rollotape.errors import Unavailable
 from rollotape.producers.csv import Options
-from rollotape.producers.importer import GROUP, NOBODY, Readers, Sent
+from rollotape.producers.importer import GROUP, NOBODY, Lost, Readers, Sent
 from rollotape.settings import Settings
 from rollotape.streams import position
 from rollotape.streams.partitions import partition_of
@@ -204,6 +203,43 @@ async def test_without_wait_the_rows_lie_in_the_streams(
     assert await redis_client.xlen(f"bars.{partition_of('A', 16)}") == 2
 
 
+async def test_what_redis_lost_of_an_import_is_sent_again(
+    settings: Settings, redis_client: Redis, environment: Environment, tmp_path: Path
+) -> None:
+    """Somebody acknowledges it all and stores nothing; then a detector starts."""
+    path = written(tmp_path, [*bars_of("A", 30), *bars_of("B", 30), "A,2020-05-05,1,1,2,1,1"])
+    streams = [f"bars.{partition_of(symbol, 16)}" for symbol in "AB"]
+    for stream in streams:
+        await redis_client.xgroup_create(stream, GROUP, id="0", mkstream=True)
+    waiting = asyncio.create_task(import_(settings, path))
+
+    for stream in streams:
+        answer: Any = await redis_client.xreadgroup(GROUP, "0", {stream: ">"}, block=30_000)
+        [[_, entries]] = answer
+        await redis_client.xack(stream, GROUP, *[entry_id for entry_id, _ in entries])
+    with started(environment, *DETECTOR, where=tmp_path):
+        told = await waiting
+    assert (told["sent"], told["sent_again"], told["refused"], told["accepted"]) == (61, 60, 1, 60)
+    counts = fetch(settings.database_url, "SELECT symbol, count(*) FROM bars GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in counts] == [("A", 30), ("B", 30)]
+
+
+@pytest.mark.usefixtures("detector")
+async def test_only_what_is_missing_is_sent_when_that_is_asked_for(
+    settings: Settings, environment: Environment, tmp_path: Path
+) -> None:
+    await import_(settings, written(tmp_path, [*bars_of("A", 30), *bars_of("B", 10)]))
+    more = written(
+        tmp_path, [*bars_of("A", 28), *bars_of("A", 32)[30:], *bars_of("B", 12), "A,2020-05-05,1,1,2,1,1"]
+    )
+    told = orjson.loads(
+        rollo(environment, "import", more, "--missing", "--wait", "--json", where=tmp_path).stdout
+    )
+    assert (told["rows"], told["sent"], told["refused"], told["sent_again"]) == (43, 4, 1, 0)
+    again = rollo(environment, "import", more, "--missing", "--revision", "1", "--json", where=tmp_path)
+    assert orjson.loads(again.stdout)["sent"] == 42, "restated"
+
+
 def test_a_bar_given_twice_with_other_numbers_is_told(environment: Environment, tmp_path: Path) -> None:
     path = written(tmp_path, [*bars_of("A", 3), *bars_of("A", 1, price=12.0)])
     told = rollo(environment, "import", path, where=tmp_path)
@@ -340,7 +376,7 @@ async def test_a_wait_for_what_redis_lost_ends_with_a_sentence(redis_client: Red
     sent = await send(redis_client, 3)
     await redis_client.flushall()
     readers = Readers(redis_client, 16, quiet=lambda why: None, quiet_s=0.05)
-    with pytest.raises(Unavailable, match=r"Redis lost what was sent to bars\.0: import again"):
+    with pytest.raises(Lost, match=r"Redis lost what was sent to bars\.0"):
         await asyncio.wait_for(readers.wait(sent, lambda left: None), 60)
 
 

@@ -28,12 +28,15 @@ from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers import cells
 from rollotape.producers.csv import CsvFile, Options
 from rollotape.producers.frames import Framer
-from rollotape.producers.importer import POLL_S, Importer, Readers, RefusedRows
+from rollotape.producers.importer import POLL_S, Importer, Lost, Readers, RefusedRows, Send, Sent  # fmt: skip
+from rollotape.producers.missing import NotStored
 from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
 from rollotape.streams.producer import Producer
 
 COUNTED_AT_ONCE = 50_000
+PASSES = 5
+"""So often what was lost is looked for: what then is still not there, somebody refuses to store."""
 EPOCH = date(1970, 1, 1)
 LEAST_DAY, MOST_DAY = (date.min - EPOCH).days, (date.max - EPOCH).days
 
@@ -59,6 +62,9 @@ def import_bars(
     frame_bars: Annotated[
         int, typer.Option(min=1, max=MAX_FRAME_BARS, help="Bars sent in one stream entry.")
     ] = 500,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Send only what is not stored: after a loss, or to fill gaps.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until events and strength are there.")] = False,
     refused: Annotated[
         Path | None,
@@ -76,11 +82,15 @@ def import_bars(
     Rows that no bar can come from are sent as well: the stream refuses them and keeps them with every
     reason (`rollo dlq list`), and they are written to a file here. Importing a file again changes nothing.
 
+    With --wait the command ends when every bar is stored that is not refused, and what Redis lost meanwhile
+    is sent again. Without it nobody knows: `rollo gaps` tells what is missing, and the same command with
+    --missing sends it.
+
     Example: rollo import bars_daily.csv.gz --wait
     """
     options = options_of(timeframe, revision, symbol, timezone, thousands)
     settings = ends.stack_of(data)
-    job = ImportJob(settings, files, options, frame_bars, refused)
+    job = ImportJob(settings, files, options, frame_bars, refused, missing)
     summary = ends.run(job.run(wait=wait), interrupted=job.interrupted)
     if as_json:
         typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2, default=str).decode())
@@ -118,7 +128,10 @@ class ImportJob:
     options: Options
     frame_bars: int
     refused: Path | None
+    only_missing: bool = False
     importer: Importer | None = None
+    sent_again: int = 0
+    """Rows that Redis had lost."""
     waiting: bool = False
     sources: list[CsvFile] = field(default_factory=list)
     outputs: list[RefusedRows] = field(default_factory=list)
@@ -135,7 +148,8 @@ class ImportJob:
             readers = Readers(redis, partitions, quiet=self._quiet)
             framer = Framer(partitions, self.frame_bars)
             send = Producer(redis).send_many
-            self.importer = Importer(send, framer, calendars.sessions, pause=readers.pause)
+            only = NotStored(pool, calendars.sessions).only if self.only_missing else None
+            self.importer = Importer(send, framer, calendars.sessions, pause=readers.pause, only=only)
             with self.meter:
                 began = time.monotonic()
                 await self._send()
@@ -143,7 +157,8 @@ class ImportJob:
                 summary = self._summary(sent_s)
                 if wait:
                     self.waiting = True
-                    await self._wait(readers, pool)
+                    await self._wait(readers, pool, self.importer.sent)
+                    await self._again(readers, pool, send, framer)
                     summary |= await self._outcome(pool, time.monotonic() - began)
                     summary |= await self._wyckoff(pool, began)
                     if self.importer.sent.has_days:
@@ -168,9 +183,29 @@ class ImportJob:
             self.outputs[-1].clear()
         return self.outputs[-1]
 
-    async def _wait(self, readers: Readers, pool: asyncpg.Pool) -> None:
+    async def _again(self, readers: Readers, pool: asyncpg.Pool, send: Send, framer: Framer) -> None:
+        """Send what Redis lost: the files are their own journal."""
         assert self.importer is not None
-        await readers.wait(self.importer.sent, self.meter.waiting(self.importer.sent.entry_count))
+        for _ in range(PASSES):
+            series = await self.importer.tally.short(pool)
+            if not series:
+                return
+            only = NotStored(pool, calendars.sessions, series).only
+            again = Importer(send, framer, calendars.sessions, pause=readers.pause, only=only)
+            for path in self.files:
+                await again.file(CsvFile(path, self.options), None, lambda rows, position: None)
+            await again.flush()
+            if not again.sent.bars:
+                return
+            self.sent_again += again.sent.bars
+            self.meter.note(f"{again.sent.bars:,} rows were lost on their way: they are sent again")
+            await self._wait(readers, pool, again.sent)
+
+    async def _wait(self, readers: Readers, pool: asyncpg.Pool, sent: Sent) -> None:
+        try:
+            await readers.wait(sent, self.meter.waiting(sent.entry_count))
+        except Lost as lost:
+            self.meter.note(str(lost))
         with unavailable("postgres"):
             newest = await arrivals.newest_unsaid(pool)
             while newest is not None:
@@ -184,7 +219,7 @@ class ImportJob:
         return {
             "files": [str(path) for path in self.files],
             "rows": sent.rows,
-            "sent": sent.rows,
+            "sent": sent.bars,
             "entries": sent.entry_count,
             "symbols": len(sent.symbols),
             "refused": sent.refused,
@@ -205,8 +240,10 @@ class ImportJob:
             for start in range(0, len(ids), COUNTED_AT_ONCE):
                 part = ids[start : start + COUNTED_AT_ONCE]
                 refused += await dead_letters.count_entries(pool, {stream: part})
-        accepted = sent.rows - refused
+        refused = max(refused, sent.refused)  # where it was lost, its dead letter was, too
+        accepted = sent.bars - refused
         return {
+            "sent_again": self.sent_again,
             "accepted": accepted,
             "refused": refused,
             "derived": True,
@@ -276,6 +313,8 @@ def _in_words(s: dict[str, Any]) -> str:
         f"sent      {s['sent']:,} rows of {s['symbols']:,} symbols in {s['entries']:,} entries",
         f"refused   {s['refused']:,}{where}",
     ]
+    if again := s.get("sent_again"):
+        lines.append(f"again     {again:,} rows that were lost on their way")
     if twice := s["twice"]:
         where = f"{Path(twice['file']).name} line {twice['line']:,}"
         lines += [

@@ -102,3 +102,11 @@ async def held(database: Database, keys: Sequence[tuple[str, str, int, int]]) ->
     for i, ts in await database.fetch(queries("arrivals")["held"], *columns):
         found[i - 1].add(ts)
     return found
+
+
+async def counts(database: Database, keys: Sequence[tuple[str, str, int, int]]) -> list[int]:
+    """How many bars of each (symbol, timeframe, from, to) are stored; in microseconds since 1970."""
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    rows = await database.fetch(queries("arrivals")["counts"], *columns)
+    found = {row["i"]: row["bars"] for row in rows}
+    return [found.get(n, 0) for n in range(1, len(keys) + 1)]

@@ -49,3 +49,14 @@ SELECT k.i, b.ts
 FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[])
      WITH ORDINALITY AS k(symbol, timeframe, first_ts, last_ts, i)
 JOIN bars b ON b.symbol = k.symbol AND b.timeframe = k.timeframe AND b.ts BETWEEN k.first_ts AND k.last_ts
+
+-- name: counts
+-- How many bars of some symbols and timeframes are stored, between two times each (microseconds since 1970): a
+-- scan of the primary key.
+SELECT k.i, count(*) AS bars
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+     WITH ORDINALITY AS k(symbol, timeframe, first_us, last_us, i)
+JOIN bars b ON b.symbol = k.symbol AND b.timeframe = k.timeframe
+           AND b.ts BETWEEN timestamptz 'epoch' + k.first_us * interval '1 microsecond'
+                        AND timestamptz 'epoch' + k.last_us * interval '1 microsecond'
+GROUP BY k.i

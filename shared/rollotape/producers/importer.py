@@ -16,8 +16,10 @@ from rollotape import intake
 from rollotape.domain import bars as domain
 from rollotape.domain.sessions import Sessions
 from rollotape.errors import Fault, Unavailable
+from rollotape.events import MAX_FRAME_BARS
 from rollotape.producers.csv import Block, Columns, CsvFile
 from rollotape.producers.frames import Framer, Message
+from rollotape.producers.missing import Tally
 from rollotape.producers.twice import Watch
 from rollotape.streams.backoff import is_outage
 from rollotape.streams.partitions import stream_name
@@ -35,6 +37,12 @@ NOBODY = "nobody reads the bars"
 
 Answer = TypeVar("Answer")
 Send = Callable[[Sequence[Message]], Awaitable[list[str]]]
+Only = Callable[[Columns, int], Awaitable[Columns]]
+"""Chooses bars; the time of day, in ms, is that by which they are judged."""
+
+
+class Lost(Unavailable):
+    """What was sent is not in Redis any more, and may not have been read."""
 
 
 @dataclass(slots=True)
@@ -42,6 +50,8 @@ class Sent:
     """What has been read and sent so far."""
 
     rows: int = 0
+    bars: int = 0
+    """Rows that were sent: all of them, but for those that somebody knows to be stored."""
     refused: int = 0
     """Rows that the stream will refuse, judged by its own rules before they were sent."""
     entries: dict[str, list[str]] = field(default_factory=dict)
@@ -117,24 +127,32 @@ class Importer:
         sessions: Callable[[], Sessions],
         *,
         pause: Callable[[Sent], Awaitable[None]],
+        only: Only | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        """`only` chooses what is sent; without it, everything is."""
         self.sent = Sent()
         self.watch = Watch()
+        self.tally = Tally()
+        self._only = only
         self._send = send
         self._framer = framer
         self._sessions = sessions
         self._pause = pause
         self._now_ms = now_ms
 
-    async def file(self, source: CsvFile, refused: RefusedRows, progress: Callable[[int, int], None]) -> None:
+    async def file(
+        self, source: CsvFile, refused: RefusedRows | None, progress: Callable[[int, int], None]
+    ) -> None:
         """Everything in one file; the last bars of a partition may wait for `flush`.
 
-        `progress` hears the rows of each block and the bytes of the file read so far.
+        `refused` is None where an earlier reading of the file has told of its rows. `progress` hears the rows
+        of each block and the bytes of the file read so far.
         """
         for block in source.blocks():
-            self._judge(source, block, refused)
-            await self._deliver(self._messages(block))
+            if refused is not None:
+                self._judge(source, block, refused)
+            await self._deliver(await self._messages(block))
             self.sent.rows += block.rows
             progress(block.rows, block.position)
             await self._pause(self.sent)
@@ -147,22 +165,28 @@ class Importer:
         for (stream, _), entry_id in zip(messages, await self._send(messages), strict=True):
             self.sent.entries.setdefault(stream, []).append(entry_id)
 
-    def _messages(self, block: Block) -> list[Message]:
+    async def _messages(self, block: Block) -> list[Message]:
         messages: list[Message] = []
-        for columns in block.columns:
+        for read in block.columns:
+            columns = read if self._only is None else await self._only(read, self._now_ms())
+            self.sent.bars += len(columns.bars)
             self.sent.symbols.update(columns.bars.symbol)
             if columns.bars.timeframe == DAILY and columns.seconds:
                 self.sent.first_day_s = min(self.sent.first_day_s, min(columns.seconds))
                 self.sent.last_day_s = max(self.sent.last_day_s, max(columns.seconds))
             messages += self._framer.add(columns.bars)
-        return messages + [(self._framer.stream_of(odd.symbol), odd.payload) for odd in block.odd]
+        odd = block.odd if self._only is None else []  # they are never stored
+        self.sent.bars += len(odd)
+        return messages + [(self._framer.stream_of(row.symbol), row.payload) for row in odd]
 
     def _judge(self, source: CsvFile, block: Block, refused: RefusedRows) -> None:
         now_ms = self._now_ms()
         found = [(odd.line, intake.refusals(odd.payload, now_ms, self._sessions)) for odd in block.odd]
         for columns in block.columns:
             broken = list(_broken(columns, self._sessions(), now_ms))
-            self.watch.add(source.path, columns, without={line for line, _ in broken})
+            lines = {line for line, _ in broken}
+            self.watch.add(source.path, columns, without=lines)
+            self.tally.add(columns, without=lines)
             found += broken
         for line, faults in sorted(found):
             if faults:
@@ -207,7 +231,7 @@ class Readers:
 
     async def pause(self, sent: Amount) -> None:
         """Return when few bars wait; or when nobody reads, for then a pause makes nothing better."""
-        bars_per_entry = sent.rows / max(1, sent.entry_count)
+        bars_per_entry = min(MAX_FRAME_BARS, sent.rows / max(1, sent.entry_count))
         while True:
             found = await self._ask(positions(self._redis, GROUP, self._streams))
             waiting = sum(position.waiting for position in found.values())
@@ -220,11 +244,11 @@ class Readers:
         """Return when everything sent has been acknowledged; an outage only takes longer.
 
         Raises:
-            Unavailable: Redis is back without what was sent.
+            Lost: Redis is back without what was sent.
         """
         while not await self._is_finished(sent, progress):
             if self._is_quiet and (gone := await self._lost(sent)):
-                raise Unavailable(f"Redis lost what was sent to {', '.join(gone)}: import again")
+                raise Lost(f"Redis lost what was sent to {', '.join(gone)}")
             await asyncio.sleep(POLL_S)
 
     async def _is_finished(self, sent: Sent, progress: Callable[[int], None]) -> bool:

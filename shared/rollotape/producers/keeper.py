@@ -202,9 +202,7 @@ class Keeper:
         """
         assert self._source is not None
         name = self._source.name
-        requests = await stored_gaps.take(
-            self._pool, name, self._source.serves(), REQUESTS_AT_ONCE, LEASE_S
-        )
+        requests = await stored_gaps.take(self._pool, name, self._source.serves(), REQUESTS_AT_ONCE, LEASE_S)
         for request in requests:
             try:
                 bars = await self._source.again(request)
@@ -309,9 +307,7 @@ class Keeper:
         return True
 
 
-def _is_read(
-    written: Written, sent_ms: int | None, read: Mapping[str, int | None], now_ms: int
-) -> bool:
+def _is_read(written: Written, sent_ms: int | None, read: Mapping[str, int | None], now_ms: int) -> bool:
     """Whether everything that its stream had when it was sent has been read since, or is gone."""
     when = max(written.sent_ms, sent_ms or 0)
     until = read.get(written.stream)  # a stream that is not there any more has lost everything
@@ -321,4 +317,3 @@ def _is_read(
 def _rank(revision: int, synthetic: bool, content: int) -> tuple[int, bool, int]:
     """As `rollotape.domain.bars.precedence` has it: a real bar is greater than a synthetic one."""
     return revision, not synthetic, content
-
