@@ -13,6 +13,7 @@ from rollotape.postgres.floors import Floors
 from rollotape.postgres.pool import open_pool
 from rollotape.settings import Settings
 from rollotape.streams.janitor import Janitor, after
+from rollotape.streams.position import order
 from rollotape.streams.producer import Producer
 
 GROUPS = ("detector", "auditor")
@@ -35,8 +36,10 @@ def floors(pool: "asyncpg.Pool[asyncpg.Record]") -> Floors:
 
 @pytest.fixture
 def janitor(redis_client: Redis, floors: Floors) -> Callable[..., Janitor]:
-    def make(retention_s: float = 0) -> Janitor:
-        return Janitor(redis_client, floors, partitions=2, retention_s=retention_s, contracts=CONTRACTS)
+    def make(retention_s: float = 0, **limits: float) -> Janitor:
+        return Janitor(
+            redis_client, floors, partitions=2, retention_s=retention_s, contracts=CONTRACTS, **limits
+        )
 
     return make
 
@@ -121,6 +124,58 @@ async def test_what_is_younger_than_the_retention_stays(
     await group(redis_client, "auditor", read=10)
     await janitor(retention_s=60).run_once()
     assert await kept(redis_client) == sent
+
+
+async def grow(redis: Redis, stream: str, entries: int = 40, size: int = 5_000) -> list[str]:
+    """Entries of a size, of different milliseconds."""
+    payload = b'"' + b"x" * size + b'"'
+    sent: list[str] = []
+    for _ in range(entries):
+        sent += await Producer(redis).send(stream, [payload])
+        await after_now(redis, sent[-1])
+    return sent
+
+
+async def test_for_want_of_room_the_oldest_of_what_is_done_goes_before_its_time(
+    redis_client: Redis, janitor: Callable[..., Janitor], floors: Floors
+) -> None:
+    sent = await grow(redis_client, "bars.0")
+    for name in GROUPS:
+        await group(redis_client, name, read=len(sent))
+    cleaner = janitor(retention_s=3_600, most_bytes=2 * 100_000)
+    trimmed = (await cleaner.run_once() or {})["bars.0"]
+    left = await kept(redis_client)
+    assert left == sent[trimmed:]
+    assert 30_000 < (await redis_client.memory_usage("bars.0", samples=0) or 0) <= 100_000
+    assert left[-1] == sent[-1]
+    floor = await floors.of("bars.0")
+    assert floor is not None
+    assert order(sent[trimmed - 1]) < order(floor) <= order(left[0])
+    assert cleaner.pressed
+    assert (await cleaner.run_once() or {})["bars.0"] == 0
+    assert not cleaner.pressed
+
+
+async def test_for_want_of_room_nothing_goes_that_a_group_has_not_acknowledged(
+    redis_client: Redis, janitor: Callable[..., Janitor]
+) -> None:
+    sent = await grow(redis_client, "bars.0")
+    await group(redis_client, "detector", read=len(sent))
+    await group(redis_client, "auditor", read=30, acknowledge=[i for i in range(30) if i != 10])
+    cleaner = janitor(retention_s=3_600, most_bytes=2 * 20_000)
+    await cleaner.run_once()
+    assert await kept(redis_client) == sent[10:]
+    assert cleaner.pressed
+
+
+async def test_a_stream_without_groups_has_no_more_room_than_others(
+    redis_client: Redis, janitor: Callable[..., Janitor]
+) -> None:
+    sent = await grow(redis_client, "updates")
+    await janitor(retention_s=3_600, most_bytes=100_000).run_once()
+    left = await kept(redis_client, "updates")
+    assert 0 < len(left) < len(sent)
+    assert left == sent[-len(left) :]
 
 
 async def test_a_stream_without_groups_is_trimmed_by_age_alone(
