@@ -37,7 +37,8 @@ class Run:
 def detector(stage: Stage, environment: Mapping[str, str]) -> Iterator[tuple[Reader, str]]:
     """One real detector, by the supervisor of `rollo up`; yields it with the address of its metrics."""
     logs = stage.folder / "logs"
-    supervisor = Supervisor(stage.servers.children, logs, environment, {"detector": 1}, stage.show.say)
+    kept = dict(environment) | {"ROLLO_STREAM_MB": "100000"}  # the next run reads the same streams again
+    supervisor = Supervisor(stage.servers.children, logs, kept, {"detector": 1}, stage.show.say)
     supervisor.start()
     try:
         [replica] = supervisor.replicas

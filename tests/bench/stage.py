@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 from redis.asyncio import Redis
 
 from bench.progress import Show
@@ -24,6 +25,8 @@ STREAMS = [stream_name("bars", partition) for partition in range(PARTITIONS)]
 LOOK_EVERY_S = 0.02
 """A look costs Redis and us about a millisecond, at either end of a run it misses this much at most."""
 BEGIN_S, END_S = 60.0, 240.0
+UNREAD = "SELECT EXISTS (SELECT FROM unread_bars)"
+"""Bars that are stored and whose reading is due."""
 
 
 class Stalled(Exception):
@@ -149,6 +152,24 @@ class Clock:
 
     async def _positions(self) -> list[Position]:
         return list((await positions(self.redis, self.reader.group, self.streams)).values())
+
+
+@dataclass(slots=True)
+class UntilRead(Clock):
+    """Not over when the bars are stored, but when they are read."""
+
+    url: str = ""
+
+    async def finished(self) -> float:
+        await Clock.finished(self)
+        connection = await asyncpg.connect(self.url)
+        try:
+            while await connection.fetchval(UNREAD):
+                self.looked()
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            await connection.close()
+        return self.now()
 
 
 def _last_words(log: Path) -> str:

@@ -5,16 +5,13 @@ formed within a round, and the order turns round, because a machine that others 
 later.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-
-import asyncpg
 
 from bench import market
 from bench.figures import Figure
 from bench.readers import Run, detector, measured
-from bench.stage import LOOK_EVERY_S, PARTITIONS, STREAMS, Clock, Stage
+from bench.stage import PARTITIONS, STREAMS, Clock, Stage, UntilRead
 from support import databases
 
 TITLE = "Detector: five years of daily bars with Wyckoff's reading of them, and without"
@@ -24,7 +21,6 @@ ROUNDS = 3
 BUDGET_S = 240.0
 PAIR_COSTS = 3.0
 """A pair of runs takes less than this many times as long as the longer of them."""
-DUE = "SELECT EXISTS (SELECT FROM unread_bars)"
 
 
 async def run(stage: Stage) -> AsyncIterator[Figure]:
@@ -69,7 +65,7 @@ async def _timed(stage: Stage, rows: int, setting: str, name: str) -> Run:
             async with stage.redis(FILLING) as redis:
                 clock = Clock(redis, reader, STREAMS, lambda left: done(rows - left))
                 if setting == "on":
-                    clock = _UntilRead(redis, reader, STREAMS, lambda left: done(rows - left), url=url)
+                    clock = UntilRead(redis, reader, STREAMS, lambda left: done(rows - left), url=url)
                 found = await measured(clock, rows, metrics_url)
         [[events, patterns, trades]] = databases.fetch(
             url,
@@ -81,24 +77,3 @@ async def _timed(stage: Stage, rows: int, setting: str, name: str) -> Run:
     read = f": {events:,} events, {patterns:,} patterns, {trades:,} trades" if events else ""
     stage.show.say(f"    {found.rate:,.0f} bars/s{read}")
     return found
-
-
-class _UntilRead(Clock):
-    """Not over when the bars are stored, but when they are read."""
-
-    def __init__(self, *arguments: object, url: str) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
-        self._url = url
-
-    async def finished(self) -> float:
-        await super().finished()
-        connection = await asyncpg.connect(self._url)
-        try:
-            while await connection.fetchval(DUE):
-                self.looked()
-                await asyncio.sleep(LOOK_EVERY_S)
-        finally:
-            await connection.close()
-        return self.now()
-
-
