@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import REGISTRY
 
 from cache_builder.rolling import Roll
+from rollotape.domain.rollups import Heading, Kind
 from rollotape.errors import Unavailable
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.rollups import Rollups, Run, Waiting
@@ -141,6 +142,8 @@ FROM generate_series(0, 999) d, generate_series(1, 100) n;
 ANALYZE performance_headlines, performance_days;
 """
 DAY = date(2022, 3, 1)
+_SOME_HEADINGS = [["all"]] * len(Heading._fields)
+_SOME_KINDS = [*([["T1"]] * (len(Kind._fields) - 1)), [True]]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +152,8 @@ DAY = date(2022, 3, 1)
         ("forget_headlines", [DAY, "day"], "idx_performance_headlines_period"),
         ("headlines", [DAY, date(2022, 4, 1), "day", [DAY]], "idx_performance_headlines_period"),
         ("forget_kinds", [DAY], "uq_performance_days"),
+        ("forget_some_headlines", [DAY, "day", *_SOME_HEADINGS], "idx_performance_headlines_period"),
+        ("forget_some_kinds", [DAY, *_SOME_KINDS], "uq_performance_days"),
     ],
 )
 async def test_a_day_is_found_by_an_index(

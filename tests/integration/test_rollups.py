@@ -406,15 +406,20 @@ async def test_a_day_that_goes_on_changes_only_what_is_of_another_kind_or_number
     def trade() -> Row:
         return trades.settled(trades.trade(random) | {"exit_date": day, "entry_date": day})
 
-    where = "SELECT ctid::text, to_jsonb(d)::text FROM performance_days d"
+    async def rows(table: str) -> dict[str, str]:
+        where = f"SELECT ctid::text, to_jsonb(t)::text FROM {table} t"
+        return dict(map(tuple, await desk.connection.fetch(where)))
+
     await desk.say(*(trade() for _ in range(80)))
     await desk.roll()
     for _ in range(5):
-        before = dict(map(tuple, await desk.connection.fetch(where)))
+        kinds, headings = await rows("performance_days"), await rows("performance_headlines")
         await desk.say(trade())
         await desk.roll()
-        after = dict(map(tuple, await desk.connection.fetch(where)))
-        assert len(after.items() - before.items()) == 1
+        assert len((await rows("performance_days")).items() - kinds.items()) == 1
+        written = (await rows("performance_headlines")).items() - headings.items()
+        assert not {row for _, row in written} & {*headings.values()}
+        assert len(written) <= 3 * 40  # of the day, its month and its year
     await desk.say(trades.reopened(next(iter(desk.trades.values()))))
     await desk.roll()
     await desk.check()

@@ -1,11 +1,11 @@
 """What closed trades earned per day, month and year: marks are taken, and their days added up again."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import asyncpg
 
@@ -34,22 +34,17 @@ MOST_TRADES = 50_000
 """After a day that makes them so many a run goes on with no further one, however fast it was."""
 ALIVE_S = 1.0
 """While it computes, so often a run lets PostgreSQL know that its transaction is not forgotten."""
-MOST_REMEMBERED = 8
-"""Days whose rows are known: a run is of today, and of the days of patterns that changed."""
+MOST_REMEMBERED = 12
+"""Periods whose rows are known: a run is of today, and of the days of patterns that changed."""
 PATIENCE_S = 3_600.0
 """To mark everything every trade is looked at."""
 
 _MEASURES = Measures._fields
 _KINDS = ("day", *Kind._fields, *_MEASURES)
-_PLACES = ", ".join(f"${i + 1}" for i in range(len(_KINDS)))
-_STORE_KIND = f"""
-INSERT INTO performance_days ({", ".join(_KINDS)}) VALUES ({_PLACES})
-ON CONFLICT ON CONSTRAINT uq_performance_days
-DO UPDATE SET {", ".join(f"{measure} = EXCLUDED.{measure}" for measure in _MEASURES)}
-"""  # noqa: S608 - names of our own columns only
 _HEADED = ("grain", "period", *Heading._fields, *_MEASURES, "last_r", "last_wins", "last_sum")
 _EPOCH = date(1970, 1, 1).toordinal()
 T = TypeVar("T")
+K = TypeVar("K", Kind, Heading)
 
 Parts = Mapping[int, Mapping[Heading, Measures]]
 """Headings of days or of months, by their first days."""
@@ -85,6 +80,25 @@ class Whole:
     until: int = 0
     joined: Mapping[Heading, Measures] = field(default_factory=dict)
     rest: "Parts" = field(default_factory=dict)
+    headings: Mapping[Heading, Measures] = field(default_factory=dict)
+    """All of it joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[K]):
+    """Rows as they are stored."""
+
+    rows: Mapping[K, Measures]
+    last: Mapping[K, Sequence[int]]
+    """R of the last trades, where they are told."""
+
+    def others(self, before: "Written[K]") -> dict[K, Measures]:
+        """Of these rows those that were not there before, or were other ones."""
+        return {
+            key: measures
+            for key, measures in self.rows.items()
+            if before.rows.get(key) != measures or before.last.get(key) != self.last.get(key)
+        }
 
 
 @dataclass(slots=True)
@@ -94,8 +108,10 @@ class Memory:
     standing: tuple[str, int] = ("", 0)
     wholes: Mapping[str, Whole] = field(default_factory=dict)
     """By grain."""
-    kinds: Mapping[int, Mapping[Kind, Measures]] = field(default_factory=dict)
-    """Rows of the last days rolled, as they are stored."""
+    kinds: Mapping[int, Written[Kind]] = field(default_factory=dict)
+    """Of the last days rolled."""
+    headlines: Mapping[tuple[str, int], Written[Heading]] = field(default_factory=dict)
+    """Likewise, by grain and period."""
 
 
 class Rollups:
@@ -189,7 +205,7 @@ class _Running:
         trades = await self._connection.fetchrow(self._sql["trades"], day)
         rolled = await self._computed(lambda: roll_columns(_columns(*trades)))
         await self._write_kinds(day, rolled.kinds)
-        await self._replace("day", day, rolled.headings, rolled.last)
+        await self._write_headlines("day", day, rolled.headings, rolled.last)
         return rolled
 
     async def _computed(self, work: Callable[[], T]) -> T:
@@ -203,16 +219,28 @@ class _Running:
 
     async def _write_kinds(self, day: int, kinds: Mapping[Kind, Measures]) -> None:
         """Only those that are others now, where that is known: of a busy day few are, from run to run."""
-        known = self.memory.kinds.get(day)
-        if known is None or known.keys() - kinds.keys():
-            await self._connection.execute(self._sql["forget_kinds"], day)
-            rows = _kinds(day, kinds)
-            await self._connection.copy_records_to_table("performance_days", records=rows, columns=_KINDS)
-        else:
-            changed = {kind: measures for kind, measures in kinds.items() if known.get(kind) != measures}
-            await self._connection.executemany(_STORE_KIND, list(_kinds(day, changed)))
-        others = [(other, of) for other, of in self.memory.kinds.items() if other != day]
-        self.memory.kinds = {**dict(others[1 - MOST_REMEMBERED :]), day: kinds}
+        now = Written(kinds, {})
+        changed = await self._forget("kinds", self.memory.kinds.get(day), now, day)
+        rows = ((day, *kind, *_row(measures)) for kind, measures in changed.items())
+        await self._connection.copy_records_to_table("performance_days", records=rows, columns=_KINDS)
+        self.memory.kinds = _remembering(self.memory.kinds, day, now)
+
+    async def _forget(
+        self, what: str, before: Written[K] | None, now: Written[K], *of: Any
+    ) -> Mapping[K, Measures]:
+        """Take away rows that are not as they are to be; those that are to be put in their places.
+
+        An index leads to the rows of a day; of those few are looked at more closely than by their keys.
+        """
+        if before is None:
+            await self._connection.execute(self._sql[f"forget_{what}"], *of)
+            return now.rows
+        changed = now.others(before)
+        old = [key for key in before.rows if key in changed or key not in now.rows]
+        if old:
+            keys = map(list, zip(*old, strict=True))
+            await self._connection.execute(self._sql[f"forget_some_{what}"], *of, *keys)
+        return changed
 
     async def _join(self, grain: str, changed: Parts) -> Parts:
         """The months of some days anew, or the years of some months."""
@@ -231,24 +259,32 @@ class _Running:
             )
             known = Whole(whole, whole, {}, await self._computed(lambda: _stored(found)))
         so_far = known
-        grown, headings = await self._computed(lambda: _grown(so_far, changed, _APART[grain]))
+        grown = await self._computed(lambda: _grown(so_far, changed, _APART[grain]))
         self.memory.wholes = {**self.memory.wholes, grain: grown}
-        await self._replace(grain, whole, headings)
-        return headings
+        await self._write_headlines(grain, whole, grown.headings, {})
+        return grown.headings
 
-    async def _replace(
+    async def _write_headlines(
         self,
         grain: str,
         period: int,
         headings: Mapping[Heading, Measures],
-        last: Mapping[Heading, Sequence[int]] | None = None,
+        last: Mapping[Heading, Sequence[int]],
     ) -> None:
-        await self._connection.execute(self._sql["forget_headlines"], period, grain)
+        """As with kinds."""
+        of, now = (grain, period), Written(headings, last)
+        changed = await self._forget("headlines", self.memory.headlines.get(of), now, period, grain)
         rows = (
-            (grain, period, *heading, *_row(measures), *_last(heading, last))
-            for heading, measures in headings.items()
+            (grain, period, *heading, *_row(measures), *_last(last.get(heading)))
+            for heading, measures in changed.items()
         )
         await self._connection.copy_records_to_table("performance_headlines", records=rows, columns=_HEADED)
+        self.memory.headlines = _remembering(self.memory.headlines, of, now)
+
+
+def _remembering(known: Mapping[T, Written[K]], of: T, now: Written[K]) -> Mapping[T, Written[K]]:
+    others = [(other, written) for other, written in known.items() if other != of]
+    return {**dict(others[1 - MOST_REMEMBERED :]), of: now}
 
 
 def _stored(rows: Sequence[Any]) -> dict[int, Mapping[Heading, Measures]]:
@@ -264,15 +300,10 @@ def _columns(*columns: list[Any] | None) -> Columns:
     return Columns(exits, [next(wide) if r is None else r for r in earned] if large else earned, *rest)
 
 
-def _kinds(day: int, kinds: Mapping[Kind, Measures]) -> Iterator[tuple[Any, ...]]:
-    return ((day, *kind, *_row(measures)) for kind, measures in kinds.items())
-
-
-def _last(heading: Heading, last: Mapping[Heading, Sequence[int]] | None) -> tuple[Any, ...]:
+def _last(found: Sequence[int] | None) -> tuple[Any, ...]:
     """Of the last trades R, how many were won, and what they earned."""
-    if last is None or heading not in last:
+    if found is None:
         return None, None, None
-    found = last[heading]
     return packed(found), len([r for r in found if r > BREAKEVEN]), decimal(sum(found))
 
 
@@ -289,8 +320,8 @@ def _measures(row: Sequence[Any]) -> Measures:
     return Measures._make([*counts, *sums, held, last_exit])
 
 
-def _grown(known: Whole, changed: Parts, apart: int) -> tuple[Whole, Mapping[Heading, Measures]]:
-    """With parts that changed, none of them before `until`; and everything joined.
+def _grown(known: Whole, changed: Parts, apart: int) -> Whole:
+    """With parts that changed, none of them before `until`, and everything joined.
 
     The last ones stay apart: a pattern that is told to have had its test changes days before today.
     """
@@ -298,8 +329,25 @@ def _grown(known: Whole, changed: Parts, apart: int) -> tuple[Whole, Mapping[Hea
     ordered = sorted(parts)
     before, rest = ordered[:-apart], ordered[-apart:]
     joined = join_days([known.joined, *(parts[first] for first in before)]) if before else known.joined
-    grown = Whole(known.first, rest[0], joined, {first: parts[first] for first in rest})
-    return grown, join_days([joined, *grown.rest.values()])
+    pieces = [joined, *(parts[first] for first in rest)]
+    again = known.headings and not before
+    headings = _joined_again(known, changed, pieces) if again else join_days(pieces)
+    return Whole(known.first, rest[0], joined, {first: parts[first] for first in rest}, headings)
+
+
+def _joined_again(
+    known: Whole, changed: Parts, pieces: Sequence[Mapping[Heading, Measures]]
+) -> dict[Heading, Measures]:
+    """Only what is under headings that have changed: of a day that goes on few have."""
+    touched = {
+        heading
+        for first, now in changed.items()
+        for before in [known.rest.get(first, {})]
+        for heading in before.keys() | now.keys()
+        if before.get(heading) != now.get(heading)
+    }
+    again = join_days({h: piece[h] for h in touched if h in piece} for piece in pieces)
+    return {h: m for h, m in known.headings.items() if h not in touched} | again
 
 
 def _turn(day: int) -> tuple[int, int]:

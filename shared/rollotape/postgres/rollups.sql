@@ -73,8 +73,25 @@ FROM (
 -- name: forget_kinds
 DELETE FROM performance_days WHERE day = $1
 
+-- name: forget_some_kinds
+-- Nulls are values like others here: arrays are equal where theirs are at the same places.
+DELETE FROM performance_days
+WHERE day = $1
+  AND ARRAY[pattern_type, phase, direction, sector, timeframe, origin, test_confirmed::text] COLLATE "C" IN (
+      SELECT ARRAY[pattern_type, phase, direction, sector, timeframe, origin, test_confirmed::text] COLLATE "C"
+      FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[])
+           AS k(pattern_type, phase, direction, sector, timeframe, origin, test_confirmed))
+
 -- name: forget_headlines
 DELETE FROM performance_headlines WHERE period = $1 AND grain = $2
+
+-- name: forget_some_headlines
+DELETE FROM performance_headlines
+WHERE period = $1 AND grain = $2
+  AND ARRAY[heading, name, phase, timeframe, origin, test] COLLATE "C" IN (
+      SELECT ARRAY[heading, name, phase, timeframe, origin, test] COLLATE "C"
+      FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+           AS k(heading, name, phase, timeframe, origin, test))
 
 -- name: headlines
 -- Days of a month, or months of a year, that need not be joined again.
