@@ -1,11 +1,13 @@
 """The auditor: a little at a time it says what the whole would say; and what is asked for comes back."""
 
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import asyncpg
 import numpy as np
+import orjson
 import pytest
 
 from rollotape import calendars
@@ -17,7 +19,9 @@ from rollotape.postgres import gaps
 from rollotape.postgres.gaps import Mark, Request, Serves
 from rollotape.postgres.pool import open_pool
 from rollotape.settings import Settings
+from rollotape.verify import verify
 from support.bars import us
+from support.commands import environment_of, rollo
 
 NOW = us("2024-03-01T22:00Z")
 STORED = "SELECT symbol, timeframe, first_ts, last_ts, bars, kind FROM gaps ORDER BY 1, 2, 3"
@@ -101,7 +105,7 @@ async def test_what_is_looked_at_bit_by_bit_is_what_the_whole_says(
         said = [gap for symbol, end in until for gap in whole(symbol, timeframe, series[symbol], end)]
         assert {symbol for symbol, _ in until} == {symbol for symbol, starts in series.items() if starts}
         assert await rows(pool) == sorted(said)
-        assert not await gaps.is_unaudited(pool)
+        assert (await gaps.standing(pool)).waiting == 0
     assert said, "no gap in the end: nothing was tested"
 
 
@@ -197,3 +201,61 @@ async def test_a_series_that_ended_is_no_gap_and_is_looked_at_when_it_goes_on(
     await keep(pool, "B", "1d", days[-2:])
     await auditor(pool, NOW + DAY_US).turn()
     assert await rows(pool) == [("B", "1d", days[-12], days[-3], 10, "gap")]
+
+
+# ---- as people see it
+
+
+async def test_the_command_lists_what_is_missing_and_ends_with_1(
+    pool: "asyncpg.Pool[Any]", settings: Settings, tmp_path: Path
+) -> None:
+    environment = environment_of(settings)
+    days = slots("1d", "2023-01-03T00:00Z", "2024-03-01T22:00Z")
+    told = rollo(environment, "gaps", where=tmp_path)
+    assert told.stdout == "nobody has looked yet: a cache-builder does so every ROLLO_GAPS_EVERY_S seconds\n"
+    await keep(pool, "A", "1d", [*days[:150], *days[152:]])
+    await keep(pool, "B", "1d", [*days[:150], *days[190:]])
+    await auditor(pool, settle_s=0).turn()
+    told = rollo(environment, "gaps", where=tmp_path, code=1)
+    head, gap, said = told.stdout.splitlines()
+    assert head.split() == ["symbol", "timeframe", "first", "last", "bars", "kind", "found", "asked"]
+    assert gap.split()[:6] == ["A", "1d", "2023-08-09", "2023-08-10", "2", "gap"]
+    assert gap.endswith("not yet")
+    assert said == "2 bars in 1 gaps"
+    of_others = rollo(environment, "gaps", "--symbols", "b,c", where=tmp_path)
+    assert of_others.stdout == "nothing is missing there\n"
+    several = rollo(environment, "gaps", "--all", "--json", where=tmp_path, code=1)
+    found = orjson.loads(several.stdout)
+    kinds = [(g["symbol"], g["kind"], g["bars"]) for g in found["gaps"]]
+    assert kinds == [("A", "gap", 2), ("B", "pause", 40)]
+    assert (found["missing_bars"], found["series"], found["series_waiting"]) == (42, 2, 0)
+    [request] = await gaps.take(pool, "x", Serves(None, frozenset({"1d"})), 9, 60)
+    await gaps.answer(pool, request, 0)
+    assert rollo(environment, "gaps", where=tmp_path).stdout == "nothing is missing\n"
+    asked = rollo(environment, "gaps", "--ask", "--again", "--from", "2023-08-10", where=tmp_path)
+    assert asked.stdout.startswith("1 gaps will be asked for; everything will be looked at again")
+    assert len(await gaps.take(pool, "x", Serves(None, frozenset({"1d"})), 9, 60)) == 1
+    assert (await auditor(pool).turn()).series == 2
+    refused = rollo(environment, "gaps", "--timeframes", "1M", where=tmp_path, code=2)
+    assert "must be of 1m 5m" in refused.stderr
+
+
+async def test_gaps_are_verified(pool: "asyncpg.Pool[Any]") -> None:
+    days = slots("1d", "2023-01-03T00:00Z", "2024-03-01T22:00Z")
+    await keep(pool, "A", "1d", [*days[:150], *days[152:]])
+    await pool.execute("INSERT INTO symbol_state VALUES ('A', 1, 1)")
+    await auditor(pool).turn()
+
+    async def found() -> list[tuple[str, str]]:
+        report = await verify(pool)
+        return [(d.stored, d.expected) for d in report.differences if d.table == "gaps"]
+
+    right = "gap of 2 up to 2023-08-10T00:00:00.000000"
+    assert await found() == []
+    await pool.execute("UPDATE gaps SET bars = 3")
+    assert sorted(await found()) == [("", right), (right.replace("2", "3", 1), "")]
+    await pool.execute("DELETE FROM gaps")
+    assert await found() == [("", right)]
+    await keep(pool, "A", "1d", days[150:152])
+    assert await found() == []
+    assert (await verify(pool)).keys_unaudited == 1

@@ -340,7 +340,7 @@ async def test_what_a_vendor_does_not_have_is_no_gap_any_more(bench: Bench, tmp_
         assert len(await gaps.listed(bench.pool)) == 1
         assert await kept.answer() == 1
         assert await gaps.listed(bench.pool) == []
-        [gap] = await gaps.listed(bench.pool, everything=True)
+        [gap] = await gaps.listed(bench.pool, gaps.ALL)
         assert (gap.answer, gap.asked_of) == ("nothing", "vendor")
         await audit(bench)
         assert await kept.answer() == 0, "asked once more for what is not there"
@@ -361,4 +361,4 @@ async def test_who_cannot_tell_is_asked_again_later(trouble: str, bench: Bench, 
         assert await kept.answer() == 1
         await read(bench)
         await audit(bench)
-        assert await gaps.listed(bench.pool, everything=True) == []
+        assert await gaps.listed(bench.pool, gaps.ALL) == []

@@ -6,13 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rollotape.domain.gaps import Gap, Kind
+from rollotape.postgres.dead_letters import Database
 from rollotape.postgres.pool import unavailable
 from rollotape.postgres.sql import queries
 
 if TYPE_CHECKING:
     import asyncpg
-
-    from rollotape.postgres.dead_letters import Database
 
 Key = tuple[str, str]
 """(symbol, timeframe)"""
@@ -84,6 +83,16 @@ class Listed:
     answer: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much is missing, of how many symbols and timeframes; of some, bars that came are not looked at."""
+
+    series: int
+    waiting: int
+    gaps: int
+    bars: int
+
+
 class Count(NamedTuple):
     timeframe: str
     state: str
@@ -120,7 +129,7 @@ async def mark(connection: Any, marks: Sequence[Mark]) -> None:
         await connection.execute(_SQL["mark"], *zip(*marks, strict=True))
 
 
-async def mark_all(database: "Database") -> None:
+async def mark_all(database: Database) -> None:
     """Have everything looked at again."""
     await database.execute(_SQL["mark_all"])
 
@@ -212,34 +221,48 @@ async def put_off(pool: "asyncpg.Pool[Any]", request: Request) -> None:
         Unavailable: PostgreSQL is away.
     """
     with unavailable("postgres"):
-        await pool.execute(
-            _SQL["put_off"], request.symbol, request.timeframe, request.first_us, PUT_OFF_S
-        )
+        await pool.execute(_SQL["put_off"], request.symbol, request.timeframe, request.first_us, PUT_OFF_S)
 
 
 # ---- people
 
 
-async def listed(
-    database: "Database",
-    *,
-    symbols: Sequence[str] | None = None,
-    timeframes: Sequence[str] | None = None,
-    since: datetime | None = None,
-    before: datetime | None = None,
-    everything: bool = False,
-    limit: int = 1_000,
-) -> list[Listed]:
-    """The newest first; without `everything` only what is missing and not explained."""
-    rows = await database.fetch(_SQL["listed"], symbols, timeframes, since, before, everything, limit)
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which gaps are meant; without anything, all that are missing and not explained."""
+
+    symbols: list[str] | None = None
+    timeframes: list[str] | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+    everything: bool = False
+    """Also pauses, and what a producer says was never there."""
+
+    @property
+    def span(self) -> tuple[Any, ...]:
+        return self.symbols, self.timeframes, self.since, self.before
+
+
+MISSING, ALL = Choice(), Choice(everything=True)
+
+
+async def listed(database: Database, choice: Choice = MISSING, limit: int = 1_000) -> list[Listed]:
+    """The newest first."""
+    rows = await database.fetch(_SQL["listed"], *choice.span, choice.everything, limit)
     return [Listed(**row) for row in rows]
 
 
-async def counted(database: "Database") -> list[Count]:
+async def standing(database: Database, choice: Choice = MISSING) -> Standing:
+    row = await database.fetchrow(_SQL["standing"], *choice.span, choice.everything)
+    assert row is not None
+    return Standing(**row)
+
+
+async def ask_again(database: Database, choice: Choice) -> int:
+    """Have them asked for at once, however often that was in vain; how many."""
+    return len(await database.fetch(_SQL["ask_again"], *choice.span))
+
+
+async def counted(database: Database) -> list[Count]:
     """By timeframe and state: recent, old, nothing (was to be had), pause."""
     return [Count(*row) for row in await database.fetch(_SQL["counted"], RECENT_S)]
-
-
-async def is_unaudited(database: "Database") -> bool:
-    """Whether marks wait for the auditor."""
-    return bool(await database.fetchval(_SQL["unaudited"]))

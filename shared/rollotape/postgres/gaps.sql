@@ -142,6 +142,24 @@ WHERE ($1::text[] IS NULL OR symbol = ANY($1::text[])) AND ($2::text[] IS NULL O
   AND ($5 OR kind = 'gap' AND answer IS DISTINCT FROM 'nothing')
 ORDER BY first_ts DESC, symbol, timeframe LIMIT $6;
 
+-- name: ask_again
+-- As if they had just been found: also what was asked in vain, and what is said to be nothing.
+UPDATE gaps SET asks = 0, answer = NULL, next_ask_at = now()
+WHERE ($1::text[] IS NULL OR symbol = ANY($1::text[])) AND ($2::text[] IS NULL OR timeframe = ANY($2::text[]))
+  AND last_ts >= coalesce($3::timestamptz, '-infinity') AND first_ts < coalesce($4::timestamptz, 'infinity')
+  AND kind = 'gap'
+RETURNING 1;
+
+-- name: standing
+-- How much of it all there is that may be asked for, and whether anybody looks.
+SELECT (SELECT count(*) FROM audited_series) AS series,
+       (SELECT count(DISTINCT (symbol, timeframe)) FROM unaudited_bars) AS waiting,
+       count(*) AS gaps, coalesce(sum(bars), 0)::bigint AS bars
+FROM gaps
+WHERE ($1::text[] IS NULL OR symbol = ANY($1::text[])) AND ($2::text[] IS NULL OR timeframe = ANY($2::text[]))
+  AND last_ts >= coalesce($3::timestamptz, '-infinity') AND first_ts < coalesce($4::timestamptz, 'infinity')
+  AND ($5 OR kind = 'gap' AND answer IS DISTINCT FROM 'nothing');
+
 -- name: counted
 -- `$1` seconds ago begins what is recent: of older ones nobody is woken.
 SELECT timeframe,
@@ -149,6 +167,3 @@ SELECT timeframe,
             WHEN last_ts >= now() - $1 * interval '1 second' THEN 'recent' ELSE 'old' END AS state,
        count(*) AS gaps, sum(bars)::bigint AS bars
 FROM gaps GROUP BY 1, 2;
-
--- name: unaudited
-SELECT EXISTS (SELECT FROM unaudited_bars);
