@@ -41,6 +41,7 @@ TABLES = (
     "bars", "vsa_events", "wyckoff_events", "wyckoff_statuses", "wyckoff_ranges", "wyckoff_states",
     "unread_bars", "newest_bars", "signals", "patterns", "rs_scores", "sector_mapping",
     "rs_dates", "dirty_dates", "symbol_state", "dirty_symbols", "outbox", "dead_letters", "stream_floors",
+    "unaudited_bars", "audited_series", "gaps",
 )  # fmt: skip
 STRENGTH = frozenset({"rs_scores", "sector_mapping"})
 _DUE = "SELECT (SELECT count(*) FROM dirty_symbols), (SELECT count(DISTINCT as_of) FROM dirty_dates)"
