@@ -39,8 +39,9 @@ from rollotape.settings import Settings
 from rollotape.streams.backoff import Backoff, is_outage
 from rollotape.streams.broker import guard, make_broker
 from rollotape.streams.delivery import Delivery, Handler, Standing, Weigh, export
+from rollotape.streams.heart import Heart, Hold
 from rollotape.streams.janitor import Janitor
-from rollotape.streams.leases import Leaseholder, unique_name
+from rollotape.streams.leases import Leaseholder, LeaseTable, unique_name
 from rollotape.streams.producer import Producer
 
 PATIENCE_S = 60.0
@@ -48,7 +49,7 @@ PATIENCE_S = 60.0
 PRESSED_S = 3.0
 """While a stream is too large, it is trimmed this often: who fills it may be quick."""
 OPS_CONNECTIONS = 2
-"""Heartbeats and health checks have connections of their own: busy handlers must not cost a lease."""
+"""Health checks and the janitor have connections of their own; heartbeats have one, too, in their thread."""
 
 T = TypeVar("T")
 Job = Callable[[], Awaitable[object]]
@@ -81,7 +82,7 @@ class Service:
         self.producer = Producer(self.redis)
         self._health = health
         self._deliveries: list[Delivery] = []
-        self._leaseholder: Leaseholder | None = None
+        self._heart: Heart | None = None
         self._tasks: list[asyncio.Task[NoReturn]] = []
         self._at_the_end = AsyncExitStack()
 
@@ -115,16 +116,28 @@ class Service:
         """Take part in sharing the partitions, if there is anything to deliver."""
         if not self._deliveries:
             return
-        owner = unique_name(self.settings.instance)
-        self._leaseholder = Leaseholder(
-            Leases(self.ops_pool, self.name, owner, self.settings.lease_s),
-            self._hold,
-            service=self.name,
-            replica=owner,
-            partitions=self.partitions,
-            lease_s=self.settings.lease_s,
-        )
-        self._always("leases", self._leaseholder.run)
+        settings, owner = self.settings, unique_name(self.settings.instance)
+
+        @asynccontextmanager
+        async def table() -> AsyncIterator[Leases]:
+            async with _pool(
+                settings, self.name, raw_times=False, size=1, counted_as="leases", clean=True
+            ) as pool:
+                yield Leases(pool, self.name, owner, settings.lease_s)
+
+        def leaseholder(leases: LeaseTable, hold: Hold, turns: Callable[[], bool]) -> Leaseholder:
+            return Leaseholder(
+                leases,
+                hold,
+                service=self.name,
+                replica=owner,
+                partitions=self.partitions,
+                lease_s=settings.lease_s,
+                turns=turns,
+            )
+
+        self._heart = Heart(table, self._hold, leaseholder)
+        self._always("leases", self._heart.run)
         self.every(5.0, self._export_standings)
 
     async def _hold(self, partitions: Collection[int]) -> None:
@@ -178,8 +191,8 @@ class Service:
 
     async def _leave(self) -> None:
         """Finish running batches and give the partitions back, then end everything else."""
-        if self._leaseholder is not None:
-            await self._leaseholder.leave()
+        if self._heart is not None:
+            await self._heart.leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=1.0)
@@ -319,11 +332,16 @@ async def _connected(app: AsgiFastStream, broker: RedisBroker) -> AsyncIterator[
 
 @asynccontextmanager
 async def _pool(
-    settings: Settings, name: str, *, raw_times: bool, size: int | None = None, counted_as: str = "main"
+    settings: Settings,
+    name: str,
+    *,
+    raw_times: bool,
+    size: int | None = None,
+    counted_as: str = "main",
+    clean: bool = False,
 ) -> "AsyncIterator[asyncpg.Pool[Any]]":
-    pool = await _patiently(
-        lambda: open_pool(settings, service=name, raw_times=raw_times, size=size, counted_as=counted_as)
-    )
+    how: dict[str, Any] = {"raw_times": raw_times, "size": size, "counted_as": counted_as, "clean": clean}
+    pool = await _patiently(lambda: open_pool(settings, service=name, **how))
     try:
         yield pool
     finally:

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
         "on", description="off leaves the bars unread, for another detector or a later day: VSA alone."
     )
     claim_ms: int = Field(30_000, ge=100, description="An entry pending for longer is claimed.")
-    lease_s: float = Field(8.0, gt=0, description="A replica unheard of for longer loses its partitions.")
+    lease_s: float = Field(3.0, gt=0, description="A replica unheard of for longer loses its partitions.")
     stream_retention_s: float = Field(3_600, ge=0, description="Acknowledged entries stay so many seconds.")
     stream_mb: int = Field(
         64, ge=1, description="MB in the streams of one kind; above it, acknowledged entries go earlier."
@@ -239,6 +239,9 @@ def misspelt(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
+OTLP = "http/protobuf"
+
+
 class Collector(NamedTuple):
     """Where spans go, and the variable that says so."""
 
@@ -278,6 +281,9 @@ def must_be_collector(settings: Settings) -> None:
         good = False
     if not good:
         raise Refused(f"{found.variable} is no URL like http://collector:4318 (OTLP over HTTP)")
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if not settings.otel_endpoint and os.environ.get(name, OTLP) != OTLP:
+            raise Refused(f"{name} is not {OTLP}, and nothing else is spoken: set ROLLO_OTEL_ENDPOINT")
 
 
 def without_login(url: str) -> str:
@@ -377,7 +383,8 @@ def _wrong_addresses(settings: Settings) -> list[str]:
                 other = variable(f"{server}_password")
                 wrong.append(f"{name} has a password in it, and {other} is set as well: keep one")
     try:
-        must_be_collector(settings)
+        if settings.otel_endpoint:  # those of the standard are for services alone
+            must_be_collector(settings)
     except Refused as refused:
         wrong.append(str(refused))
     return wrong

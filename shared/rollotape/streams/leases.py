@@ -12,7 +12,8 @@ import structlog
 from rollotape import metrics
 from rollotape.errors import Unavailable
 
-BEATS_PER_LEASE = 4
+BEATS_PER_LEASE = 6
+"""A dead replica is noticed within a lease and a beat; a slow one may miss several beats."""
 HUNGRY_S = 0.5
 """A replica with less than its share looks again after this time, so that joining takes moments."""
 
@@ -61,7 +62,10 @@ class Leaseholder:
         replica: str,
         partitions: int,
         lease_s: float,
+        turns: Callable[[], bool] = lambda: True,
     ) -> None:
+        """Without `turns` being true no lease is renewed: whoever is to do the work stands still."""
+        self._turns = turns
         self._table = table
         self._hold = hold
         self._service = service
@@ -99,6 +103,8 @@ class Leaseholder:
         while not self._left:
             hungry = False
             try:
+                if not self._turns():
+                    raise TimeoutError("the worker stands still")
                 hungry = await self._beat()
             except (Unavailable, TimeoutError) as error:
                 self._missed(error)
