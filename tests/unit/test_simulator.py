@@ -203,3 +203,18 @@ def test_patterns_come_every_other_hour(market: Market) -> None:
     recent = 1_000_000 * int(market.opening(closed - 10).timestamp())
     came = [d for d in seen if d.kind in PATTERNS and d.confirmed_us >= recent]
     assert len(came) > 65 / 2  # ten sessions of six and a half hours: one every other hour at least
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "15m", "1d"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_what_is_asked_for_again_is_what_was_told(market: Market, timeframe: str, place: int) -> None:
+    """Of a stock and of a fund, over the end of a session."""
+    symbol, closed = market.symbols[place], market.closed_before(NOW)
+    parts: list[Bars] = [market.days(closed - 2, closed)]
+    if timeframe != "1d":
+        timed = market.minutes if timeframe == "1m" else market.quarters
+        parts = [bars for session in (closed - 2, closed - 1) for _, bars in timed(session)]
+    told = [row for bars in parts for row in rows(bars) if row[0] == symbol]
+    wanted = told if timeframe == "1d" else told[3:-2]
+    first, last = (round(datetime.fromisoformat(wanted[i][1]).timestamp() * 1e6) for i in (0, -1))
+    assert rows(market.again(symbol, timeframe, first, last)) == wanted

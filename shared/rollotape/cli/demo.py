@@ -26,7 +26,9 @@ from rollotape.postgres import arrivals, sectors
 from rollotape.postgres.overview import newest_days, newest_minute, overview
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.companies import STOCKS, listings
-from rollotape.producers.feed import Feed, Progress
+from rollotape.producers.feed import Feed, Progress, Told
+from rollotape.producers.journal import Journal
+from rollotape.producers.keeper import Keeper
 from rollotape.producers.simulator import Market
 from rollotape.redis.clients import open_client
 from rollotape.settings import Settings
@@ -61,14 +63,15 @@ def demo(
     """
     console = Console()
     place = data or (None if os.environ.get("ROLLO_DATA") else stack.DEMO)
-    show = Show(speed, sessions, seed, console)
+    show = Show(speed, sessions, seed, console, stack.folder(place) / "journal" / "simulator")
     ends.run(hold(options(place, port, replicas), speaker(console), show.run))
 
 
 class Show:
     """The feed and what can be watched of it."""
 
-    def __init__(self, speed: float, sessions: int, seed: int, console: Console) -> None:
+    def __init__(self, speed: float, sessions: int, seed: int, console: Console, journal: Path) -> None:
+        self._journal = journal
         self._speed = speed
         self._sessions = sessions
         self._seed = seed
@@ -85,22 +88,28 @@ class Show:
     async def _run(self, found: stack.Stack) -> None:
         calendar = await asyncio.to_thread(calendars.sessions)
         settings = Settings(redis_url=found.redis_url, cache_url=None, database_url=found.database_url)
-        pool = await open_pool(settings, service="demo", size=2)
-        async with pool, open_client(found.redis_url) as redis, asyncio.TaskGroup() as tasks:
+        pool = await open_pool(settings, service="demo", size=3)
+        async with pool, open_client(found.redis_url) as redis:
             self._say("Making a market of companies that do not exist; the first leaders take half a minute.")
             market = await asyncio.to_thread(Market, calendar, seed=self._seed)
             await refuse_others(pool, market)
             with unavailable("postgres"):
                 await sectors.store(pool, listings())
             partitions = await arrivals.partitions(pool)
-            send = Producer(redis, give_up_s=float("inf")).send_many
-            feed = Feed(market, send, partitions=partitions, speed=self._speed)
-            after = await newest_minute(pool)
-            tasks.create_task(feed.run(self._sessions, after=after))
-            hints = invitation(found)
-            on_screen = self._console.is_terminal
-            with Screen(self._console, hints) if on_screen else Lines(self._say, hints) as view:
-                await watch(pool, found.gateway_url, feed.progress, view)
+            producer = Producer(redis, give_up_s=float("inf"))
+            with Journal(self._journal) as journal:
+                keeper = Keeper(producer, pool, redis, journal, lambda: calendar, source=Told(market))
+                feed = Feed(market, keeper.send, partitions=partitions, speed=self._speed)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(keeper.run())
+                    tasks.create_task(feed.run(self._sessions, after=await newest_minute(pool)))
+                    await self._show(found, pool, feed.progress)
+
+    async def _show(self, found: stack.Stack, pool: asyncpg.Pool, progress: Progress) -> None:
+        hints = invitation(found)
+        on_screen = self._console.is_terminal
+        with Screen(self._console, hints) if on_screen else Lines(self._say, hints) as view:
+            await watch(pool, found.gateway_url, progress, view)
 
 
 async def refuse_others(pool: asyncpg.Pool, market: Market) -> None:

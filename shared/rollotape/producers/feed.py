@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from rollotape.postgres.gaps import Request, Serves
 from rollotape.producers.frames import Bars, Framer, Message
 from rollotape.producers.simulator import Market
 
@@ -93,3 +94,19 @@ class Feed:
         full = [message for bars in parts for message in self._framer.add(bars)]
         await self._send([*full, *self._framer.flush()])
         self.progress.bars += sum(map(len, parts))
+
+
+class Told:
+    """What a market can be asked for again: all of it, for it tells the same each time."""
+
+    name = "simulator"
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+
+    def serves(self) -> Serves:
+        return Serves(frozenset(self._market.symbols), frozenset({"1m", "15m", "1d"}))
+
+    async def again(self, request: Request) -> Bars:
+        asked = request.symbol, request.timeframe, request.first_us, request.last_us
+        return await asyncio.to_thread(self._market.again, *asked)

@@ -98,16 +98,35 @@ class Market:
 
     def minutes(self, session: int) -> Timed:
         """Its minutes in order, likewise."""
-        minutes = QUARTER_US // MINUTE_US
-        drawn = {
-            symbol: [
-                minute
-                for number, quarter in enumerate(quarters)
-                for minute in laid(quarter, minutes, self._chance(symbol, session, number), is_day=False)
-            ]
-            for symbol, quarters in self._quarters(session).items()
-        }
+        drawn = {symbol: self._minutes(symbol, session) for symbol in self._tellers}
         return self._timed("1m", session, MINUTE_US, drawn)
+
+    def again(self, symbol: str, timeframe: str, first_us: int, last_us: int) -> Bars:
+        """The bars of one symbol that start between two times, both included, as they were told before."""
+        begin, end = np.searchsorted(self._calendar.closes, (first_us, last_us), side="right").tolist()
+        told: list[tuple[int, Ohlcv]] = []
+        if timeframe == "1d":
+            starts = self._calendar.days[begin : end + 1] * DAY_US
+            told += zip(starts.tolist(), self._tellers[symbol].days(begin, end + 1).rows(), strict=True)
+        else:
+            for session in range(begin, min(end + 1, len(self._calendar.days))):
+                length_us, bars = (
+                    (MINUTE_US, self._minutes(symbol, session))
+                    if timeframe == "1m"
+                    else (QUARTER_US, self._tellers[symbol].quarters(session))
+                )
+                told += zip(self._calendar.starts(session, length_us).tolist(), bars, strict=True)
+        wanted = [(symbol, _time(start), bar) for start, bar in told if first_us <= start <= last_us]
+        return _columns(timeframe, wanted)
+
+    def _minutes(self, symbol: str, session: int) -> list[Ohlcv]:
+        return [
+            minute
+            for number, quarter in enumerate(self._tellers[symbol].quarters(session))
+            for minute in laid(
+                quarter, QUARTER_US // MINUTE_US, self._chance(symbol, session, number), is_day=False
+            )
+        ]
 
     def _quarters(self, session: int) -> dict[str, list[Ohlcv]]:
         return {symbol: teller.quarters(session) for symbol, teller in self._tellers.items()}
