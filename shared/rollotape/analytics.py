@@ -1,7 +1,7 @@
 """Questions about trades, and their answers as they are kept: the same bytes from every process."""
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,9 +27,7 @@ DEFAULT_PER_PAGE = 30
 LARGEST_R = 50.0
 ALL_WON = 30
 """Nobody wins more trades than this in a row."""
-
-_OF_A_DAY = [one.name for one in fields(stored.TrendDay)]
-"""`asdict` copies every value; of five years of days that takes longer than all the rest."""
+_AS_OF = b',"as_of":'
 
 Name = Literal["pattern_performance", "sector_breakdown", "trend", "trades", "vsa"]
 
@@ -79,7 +77,7 @@ def defaults() -> list[Question]:
 
 
 async def answer(connection: "Connection", question: Question, moment: Moment) -> bytes:
-    """The answer at this moment, a JSON object; the same bytes from everybody.
+    """The answer at this moment, a JSON object whose last name is `as_of`; the same bytes from everybody.
 
     Raises:
         Unavailable: PostgreSQL is away.
@@ -98,13 +96,23 @@ async def answer(connection: "Connection", question: Question, moment: Moment) -
     return orjson.dumps(_head(question, window) | said, option=orjson.OPT_UTC_Z)
 
 
+def with_standing(content: bytes, generation: int, *, stale: bool) -> bytes:
+    """An answer that also says of which generation it is, and whether it is stale.
+
+    What there is of it stays as it is: to read years of days and write them again takes long.
+    """
+    before, as_of, after = content.rpartition(_AS_OF)
+    assert as_of, "the last name of every answer"
+    told = b"true" if stale else b"false"
+    return b'%s,"generation":%d%s%s,"stale":%s}' % (before, generation, as_of, after[:-1], told)
+
+
 def suspicions(said: Any) -> Iterator[str]:
     """What in an answer is hard to believe."""
     if isinstance(said, list):
         for one in said:
-            yield from suspicions(one)
-        return
-    if not isinstance(said, dict):
+            if isinstance(one, dict):
+                yield from suspicions(one)
         return
     trades = said.get("trade_count")
     confirmed = (said.get("test_confirmed") or {}) if trades is not None else {}
@@ -116,7 +124,8 @@ def suspicions(said: Any) -> Iterator[str]:
         if (r := said.get(name)) is not None and abs(r) > LARGEST_R:
             yield f"{name} of {r:g}"
     for one in said.values():
-        yield from suspicions(one)
+        if isinstance(one, dict | list):
+            yield from suspicions(one)
 
 
 def _no_trades(question: Question, said: Mapping[str, Any]) -> bool:
@@ -181,7 +190,7 @@ async def _sector_breakdown(repository: Analytics, question: Question, window: W
 async def _trend(repository: Analytics, question: Question, window: Window) -> dict[str, Any]:
     assert question.pattern_type is not None
     found = await repository.trend(question.pattern_type, window, question.filters)
-    rows = [{name: _number(getattr(row, name)) for name in _OF_A_DAY} for row in found.rows]
+    rows = [dict(zip(row._fields, map(_number, row), strict=True)) for row in found.rows]
     return {
         "pattern_type": found.pattern_type,
         "trend": rows,

@@ -225,7 +225,6 @@ async def test_while_the_next_answer_is_computed_the_one_before_will_do_for_a_mo
 
         meanwhile = [await answers.get("q", database.compute()) for _ in range(5)]
         await eventually(lambda: _is(database.computed == ["x1", "x2"]))
-        at_once = await answers.ready("q")
         database.gate.set()
 
         async def newer() -> bool:
@@ -235,8 +234,7 @@ async def test_while_the_next_answer_is_computed_the_one_before_will_do_for_a_mo
         database.move(epoch="restored")
         restored = await answers.get("q", database.compute())
 
-    assert at_once is not None
-    given = {(answer.content, answer.moment.generation) for answer in [*meanwhile, at_once]}
+    given = {(answer.content, answer.moment.generation) for answer in meanwhile}
     assert given == {(b"x of 1", 1)}
     assert database.computed == ["x1", "x2", "x2"]
     assert restored.source == "postgres"
@@ -264,19 +262,6 @@ async def test_while_nobody_waits_the_computation_is_left_to_a_builder(
         await eventually(newer)
         assert gateway.statistics().misses == 3
     assert sorted(database.computed) == ["other1", "other2", "q1", "q2"]
-
-
-async def test_an_answer_of_before_is_ready_only_while_the_next_is_computed(
-    database: Database, cache_url: str
-) -> None:
-    """Else nobody would begin."""
-    async with _open(database, cache_url, grace_s=60.0) as answers:
-        await answers.get("q", database.compute())
-        assert await answers.ready("q") is not None
-        database.move(generation=2)
-        await answers.get("other", database.compute())
-
-        assert await answers.ready("q") is None
 
 
 async def test_what_is_older_than_the_moment_before_will_not_do(database: Database, cache_url: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -90,13 +91,6 @@ class Analyses:
     def __init__(self) -> None:
         self._made = scan.Answers(most_bytes=_MOST_BYTES)
 
-    async def ready(self, servers: "Backends", scope: Scope, said: Said, asked: Asked) -> Given | None:
-        """The answer if nobody has to look for it: the client has it, or it is in memory."""
-        if given := await self._unchanged(servers, said, asked):
-            return given
-        found = await servers.kept(asked.question.dataset).ready(asked.words)
-        return None if found is None else await self._given(scope, said, asked, found)
-
     async def give(self, servers: "Backends", scope: Scope, said: Said, asked: Asked) -> Given:
         """The answer, wherever it is.
 
@@ -126,7 +120,7 @@ class Analyses:
         standing = await kept.standing()
         if standing.away or standing.moment is None:
             return None
-        etag = _etag(standing.moment, standing.behind, asked)
+        etag = _etag(standing.moment.name, standing.behind, asked.form, asked.words)
         if not responses.is_among(etag, said.if_none_match.decode("latin-1")):
             return None
         kept.count("unchanged")
@@ -134,7 +128,7 @@ class Analyses:
 
     async def _given(self, scope: Scope, said: Said, asked: Asked, found: Answer) -> Given:
         scope[FOUND_READY] = found.source in HITS
-        etag = _etag(found.moment, found.stale, asked)
+        etag = _etag(found.moment.name, found.stale, asked.form, asked.words)
         headers = _same(etag, stale=found.stale)
         if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):
             return Given(304, headers, b"")
@@ -156,9 +150,10 @@ class Analyses:
         return Given(200, headers, body)
 
 
-def _etag(moment: Moment, stale: bool, asked: Asked) -> str:
+@lru_cache(4_096)
+def _etag(moment: str, stale: bool, form: responses.Form, words: str) -> str:
     """Epoch, generation, date and question: whoever knows them knows the answer."""
-    named = f"{moment.name}|{stale}|{asked.form}|{asked.words}".encode()
+    named = f"{moment}|{stale}|{form}|{words}".encode()
     return f'W/"{blake2b(named, digest_size=12, person=b"rollo-analysis").hexdigest()}"'
 
 
@@ -173,6 +168,10 @@ def _same(etag: str, *, stale: bool) -> Headers:
 
 def _made(asked: Asked, found: Answer, etag: str) -> scan.Answer:
     """What was kept, with what is known only here: page tokens, and whether it is stale."""
+    generation = found.moment.generation
+    if asked.form == "json" and asked.question.page is None:
+        whole = analytics.with_standing(found.content, generation, stale=found.stale)
+        return scan.Answer(etag, whole, b"", responses.JSON_TYPE, None)
     said = orjson.loads(found.content)
     token = None
     if "pagination" in said:
@@ -182,9 +181,8 @@ def _made(asked: Asked, found: Answer, etag: str) -> scan.Answer:
         said["pagination"]["next_page_token"] = token
     if asked.form == "csv":
         return scan.Answer(etag, responses.table(*asked.table(said)), b"", responses.CSV_TYPE, token)
-    as_of = said.pop("as_of")
-    whole = said | {"generation": found.moment.generation, "as_of": as_of, "stale": found.stale}
-    return scan.Answer(etag, responses.dumps(whole), b"", responses.JSON_TYPE, token)
+    whole = analytics.with_standing(responses.dumps(said), generation, stale=found.stale)
+    return scan.Answer(etag, whole, b"", responses.JSON_TYPE, token)
 
 
 def position(bound: Any, token: str) -> Position:

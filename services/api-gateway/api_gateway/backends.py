@@ -111,7 +111,7 @@ class Postgres:
             raise Unavailable("postgres: could not be reached a moment ago")
         try:
             self._pool = await open_pool(
-                self._settings, service="api-gateway", counted_as=self._counted_as
+                self._settings, service="api-gateway", counted_as=self._counted_as, clean=True
             )
         except Unavailable:
             self._closed_until = time.monotonic() + _REOPEN_AFTER_S

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from fastapi import Response
+from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api_gateway import packing, responses, scan
+from api_gateway import packing, problems, responses, scan
 from api_gateway.envelope import ANSWERED_AS, FOUND_READY
 from api_gateway.problems import Problem
 from api_gateway.scan import Wording
@@ -61,7 +61,7 @@ class Said(NamedTuple):
 
 Reading = Callable[[Scope, Said], T]
 Giver = Callable[["Backends", Scope, Said], Awaitable[Given | None]]
-"""Answers what is ready, by words alone; None and a `Problem` leave it to the route."""
+"""Answers by words alone; None and a `Problem` leave it to the route."""
 
 
 class Wordings(Generic[T]):
@@ -145,6 +145,12 @@ def link_to(scope: Scope, token: str) -> bytes:
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = urlencode([*((n, v) for n, v in asked if n != "page_token"), ("page_token", token)])
     return f'<{scope["path"]}?{query}>; rel="next"'.encode()
+
+
+def failed(scope: Scope, problem: Problem) -> Given:
+    """What became of a question that was well put."""
+    said = problems.answer(Request(scope), problem)
+    return Given(said.status_code, said.raw_headers, bytes(said.body))
 
 
 class Raw(Response):

@@ -15,12 +15,14 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import uuid4
 
 import orjson
 import structlog
+from prometheus_client import Counter as Counted
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -169,19 +171,6 @@ class Answers:
         self.count(source)
         return Answer(held.content, held.moment, source == "stale" or standing.behind, source)
 
-    async def ready(self, question: str) -> Answer | None:
-        """The answer if it is in memory, or that of before while the next is computed. Counted if there."""
-        standing = await self._generations.current()
-        held = self._memory.find(question)
-        if held is None or standing.away or standing.moment is None:
-            return None
-        if held.order != standing.serial and not (
-            (question, standing.moment.name) in self._flights and self._will_do(held, standing)
-        ):
-            return None
-        self.count("memory")
-        return Answer(held.content, held.moment, standing.behind, "memory")
-
     async def standing(self) -> Standing:
         """What an answer would be made of now."""
         return await self._generations.current()
@@ -189,7 +178,7 @@ class Answers:
     def count(self, source: Source) -> None:
         """An answer was given; of one that nobody had to look for (304) only the caller knows."""
         self._counts[source] += 1
-        metrics.ANSWERS.labels(self._dataset, source).inc()
+        _counter(self._dataset, source).inc()
 
     def statistics(self) -> Statistics:
         hits = sum(self._counts[source] for source in HITS)
@@ -303,27 +292,34 @@ class Answers:
         self, question: str, compute: Compute, moment: Moment, patient_s: float
     ) -> tuple[bytes, Source]:
         key = self._shelf.key(question, moment)
-        until = time.monotonic() + patient_s
-        while not (found := await self._shelf.find(key)):
-            if time.monotonic() >= until or not self._shelf.here:
-                break
-            await asyncio.sleep(LOOK_EVERY_S)
-        if found:
+        if question in self._warmed and (found := await self._made_ready(key, patient_s)):
             return found, "redis"
         token, deadline = uuid4().hex, time.monotonic() + WAIT_S
         while True:
             ours, found = await self._shelf.claim(key, token)
+            held = ours
             try:
                 if found:
                     return found, "redis"
                 if ours or time.monotonic() > deadline:
-                    return await self._computed(question, key, token, compute, moment), "postgres"
+                    content = await self._computed(key, token, compute, moment)
+                    held = not await self._shelf.keep(key, question, moment, content, unlock=ours) and ours
+                    return content, "postgres"
             finally:
-                if ours:
+                if held:
                     await self._shelf.release(key, token)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _computed(self, question: str, key: str, token: str, compute: Compute, moment: Moment) -> bytes:
+    async def _made_ready(self, key: str, patient_s: float) -> bytes | None:
+        """By a cache-builder, which may be at it."""
+        until = time.monotonic() + patient_s
+        while not (found := await self._shelf.find(key)):
+            if time.monotonic() >= until or not self._shelf.here:
+                return None
+            await asyncio.sleep(LOOK_EVERY_S)
+        return found
+
+    async def _computed(self, key: str, token: str, compute: Compute, moment: Moment) -> bytes:
         began = time.perf_counter()
         holding = asyncio.create_task(self._shelf.hold(key, token))
         try:
@@ -331,8 +327,13 @@ class Answers:
         finally:
             holding.cancel()
         metrics.ANSWERS_SECONDS.labels(self._dataset).observe(time.perf_counter() - began)
-        await self._shelf.keep(key, question, moment, content)
         return content
+
+
+@cache
+def _counter(dataset: str, source: Source) -> Counted:
+    """Looking up a metric by its labels costs more than counting."""
+    return metrics.ANSWERS.labels(dataset, source)
 
 
 class _Memory:
@@ -425,14 +426,21 @@ class _Shelf:
 
         await self._tried(unlock, None)
 
-    async def keep(self, key: str, question: str, moment: Moment, content: bytes) -> None:
-        async def write(redis: Redis) -> None:
+    async def keep(self, key: str, question: str, moment: Moment, content: bytes, *, unlock: bool) -> bool:
+        """Whether it is kept. Then nobody need be locked out: whoever comes next finds it, be it after
+        somebody else who had taken us for dead.
+        """
+
+        async def write(redis: Redis) -> bool:
             pipeline: Any = redis.pipeline(transaction=False)
             pipeline.set(key, _sealed(content), ex=TTL_S)
+            if unlock:
+                pipeline.delete(self._lock(key))
             pipeline.set(self._latest(question), _sealed(orjson.dumps(list(moment))), ex=TTL_S)
             await pipeline.execute()
+            return True
 
-        await self._tried(write, None)
+        return await self._tried(write, False)
 
     async def latest(self, question: str, epoch: str | None) -> tuple[bytes, Moment] | None:
         """The newest answer kept, if it is of this installation or nobody knows which one that is."""

@@ -6,6 +6,7 @@ end, half to even, to 6 places. Counts are integers; percentages are 0..100. A f
 None, with a reason where there is more than one.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -34,6 +35,7 @@ _EXACT = Context(prec=400, rounding=ROUND_HALF_UP, traps=[Inexact, InvalidOperat
 _TO_R = Context(prec=400, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 _FIFTY = Context(prec=50, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 _ZERO = Decimal(0)
+_WILSON_SQUARE = _FIFTY.multiply(WILSON_Z, WILSON_Z)
 
 
 class Closed(NamedTuple):
@@ -120,6 +122,9 @@ class Performance:
         return self.avg_r_multiple
 
 
+_FIGURES = [one.name for one in fields(Performance)]
+
+
 def performance(trades: Iterable[Closed]) -> Performance:
     """The figures of these trades, whose order does not matter."""
     return figures(measure(trades))
@@ -183,7 +188,7 @@ def figures(of: Measure) -> Performance:
 
 def told(of: Performance) -> dict[str, Any]:
     """As JSON has it: numbers of 6 places, which a double holds."""
-    said = {one.name: _number(getattr(of, one.name)) for one in fields(of)}
+    said = {name: _number(getattr(of, name)) for name in _FIGURES}
     return {**said, "expectancy": said["avg_r_multiple"]}
 
 
@@ -216,8 +221,9 @@ def wilson(wins: int, trades: int) -> tuple[Decimal, Decimal] | None:
     """Between which percentages the win rate lies, 95 times of 100."""
     if not trades:
         return None
-    add, times, by = _FIFTY.add, _FIFTY.multiply, _FIFTY.divide
-    n, share, square = Decimal(trades), by(Decimal(wins), Decimal(trades)), times(WILSON_Z, WILSON_Z)
+    add, times, by, square = _FIFTY.add, _FIFTY.multiply, _FIFTY.divide, _WILSON_SQUARE
+    n = Decimal(trades)
+    share = by(Decimal(wins), n)
     scale = add(1, by(square, n))
     middle = add(share, by(square, 2 * trades))
     inner = add(by(times(share, _FIFTY.subtract(1, share)), n), by(square, 4 * trades * trades))
@@ -261,25 +267,17 @@ def _sqn(of: Measure) -> Decimal | None:
 
 
 def _mean_held(trades: Mapping[int, int]) -> Decimal | None:
-    sessions = Counter({count: count * n for count, n in trades.items()})
-    return mean(Decimal(sessions.total()), Counter(trades).total())
+    return mean(Decimal(sum(count * n for count, n in trades.items())), sum(trades.values()))
 
 
 def _median_held(trades: Mapping[int, int]) -> Decimal | None:
-    whole = Counter(trades).total()
+    whole = sum(trades.values())
     if not whole:
         return None
-    middle = [_nth(trades, at) for at in ((whole - 1) // 2, whole // 2)]
+    ordered = sorted(trades.items())
+    upto = list(accumulate(n for _, n in ordered))
+    middle = [ordered[bisect_right(upto, at)][0] for at in ((whole - 1) // 2, whole // 2)]
     return mean(Decimal(middle[0] + middle[1]), 2)
-
-
-def _nth(trades: Mapping[int, int], at: int) -> int:
-    """Sessions of the trade that `at` others come before, by sessions."""
-    for sessions in sorted(trades):
-        at -= trades[sessions]
-        if at < 0:
-            return sessions
-    raise AssertionError("there are as many trades as were counted")
 
 
 def _number(value: Any) -> Any:

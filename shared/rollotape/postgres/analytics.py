@@ -110,8 +110,7 @@ class SectorBreakdown:
     as_of: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class TrendDay:
+class TrendDay(NamedTuple):
     """A day with trades; `rolling` figures are of the last trades up to its end, twenty at most."""
 
     date: date
@@ -266,12 +265,10 @@ async def _trend(pattern_type: str, rows: Sequence[_TrendRow], state: str | None
         trades, wins = int(row["trades"]), int(row["wins"])
         win_rate, avg_r = percent(wins, trades), mean(row["r_sum"], trades)
         assert win_rate is not None and avg_r is not None, "a day has a trade at least"
-        rolling = (
-            (line.trades, percent(line.wins, line.trades), mean(line.r_sum, line.trades))
-            if line
-            else (None,) * 3
-        )
-        days.append(TrendDay(row["day"], trades, wins, win_rate, avg_r, *rolling))
+        last = line.trades if line else None
+        last_win_rate = percent(line.wins, line.trades) if line else None
+        last_avg_r = mean(line.r_sum, line.trades) if line else None
+        days.append(TrendDay(row["day"], trades, wins, win_rate, avg_r, last, last_win_rate, last_avg_r))
     return Trend(pattern_type, days, state, rows[-1][0]["last_exit"] if rows else None)
 
 

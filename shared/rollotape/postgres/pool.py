@@ -55,8 +55,12 @@ async def open_pool(
     raw_times: bool = False,
     size: int | None = None,
     counted_as: str = "main",
+    clean: bool = False,
 ) -> asyncpg.Pool:
     """A pool whose every connection sets its own time limits.
+
+    `clean` is promised by those who leave nothing behind but transactions, such as settings or locks of the
+    session: to take such back costs a question of its own each time a connection is given back.
 
     With `raw_times`, timestamptz travels as integer microseconds since 1970 and date as integer days
     since 1970, which spares workers a datetime object per value. Metrics name it `counted_as`.
@@ -83,6 +87,7 @@ async def open_pool(
             timeout=10,
             command_timeout=settings.statement_timeout_ms / 1000 + 5,
             init=_raw_times if raw_times else None,
+            reset=_as_it_is if clean else None,
         )
     _count(pool, counted_as)
     return pool
@@ -108,6 +113,10 @@ def _used(pool: asyncpg.Pool) -> int:
 
 def _free(pool: asyncpg.Pool) -> int:
     return pool.get_max_size() - _used(pool)
+
+
+async def _as_it_is(connection: "asyncpg.Connection[Any]") -> None:
+    """A transaction that was left open is rolled back all the same."""
 
 
 async def _raw_times(connection: "asyncpg.Connection[Any]") -> None:

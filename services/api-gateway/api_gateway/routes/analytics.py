@@ -15,7 +15,7 @@ from starlette.types import Scope
 from api_gateway import openapi, problems, queries, responses
 from api_gateway.analyses import Asked, Table, position, settled
 from api_gateway.backends import Backends
-from api_gateway.before import Given, Giver, Raw, Said, Wordings
+from api_gateway.before import Given, Giver, Raw, Said, Wordings, failed
 from api_gateway.dependencies import Servers
 from api_gateway.paths import not_found
 from api_gateway.universes import UniverseKey
@@ -175,14 +175,21 @@ def _reading(kind: Kind, *, of_path: bool = False) -> "Wordings[Asked | None]":
 
 
 def givers(prefix: str) -> dict[str, tuple[str, Giver]]:
-    """By path, who answers what is ready before routing, and the route that it is counted under."""
+    """By path, who answers before routing, and the route that it is counted under.
+
+    Also of what is not ready yet: the steps of routing would only be added to it.
+    """
 
     def giver(wordings: "Wordings[Asked | None]") -> Giver:
         async def give(servers: Backends, scope: Scope, said: Said) -> Given | None:
             asked = wordings.of(scope, said)
             if asked is None:
                 return None
-            return await servers.analyses.ready(servers, scope, said, await settled(servers, scope, asked))
+            asked = await settled(servers, scope, asked)
+            try:
+                return await servers.analyses.give(servers, scope, said, asked)
+            except problems.Problem as problem:  # a route would meet it as well, and wait for it once more
+                return failed(scope, problem)
 
         return give
 
