@@ -101,6 +101,30 @@ class Market:
                 self.changed += 1
 
 
+class Asker:
+    """Asks on one connection, as a dashboard that stays open does."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def get(self, target: str) -> bytes:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._server.port)
+        reader, writer = self._streams
+        key = f"Authorization: Bearer {self._server.key}"
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{key}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        body = await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+        if not head.startswith(b"http/1.1 200 "):
+            raise AssertionError(f"{target}: {head.decode()}{body.decode()}")
+        return body
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+
+
 @dataclass(slots=True)
 class Probe:
     """Writes one trade after the other, each when the one before it has been seen."""
@@ -113,12 +137,16 @@ class Probe:
 
     async def run(self) -> None:
         """Until cancelled."""
+        asker = Asker(self.server)
         written = await self.connection.fetchval(_WRITTEN, TYPE)
-        for target, shown in cycle(self.questions):
-            await self.connection.execute(_PROBE, TYPE)
-            written, committed = written + 1, time.monotonic()
-            while shown(orjson.loads(await asyncio.to_thread(self.server.get, target))) < written:
-                if time.monotonic() > committed + GIVE_UP_S:
-                    raise AssertionError(f"{target}: a trade is not shown after {GIVE_UP_S:g} s")
-                await asyncio.sleep(LOOK_EVERY_S)
-            self.ages_s.append(time.monotonic() - committed)
+        try:
+            for target, shown in cycle(self.questions):
+                await self.connection.execute(_PROBE, TYPE)
+                written, committed = written + 1, time.monotonic()
+                while shown(orjson.loads(await asker.get(target))) < written:
+                    if time.monotonic() > committed + GIVE_UP_S:
+                        raise AssertionError(f"{target}: a trade is not shown after {GIVE_UP_S:g} s")
+                    await asyncio.sleep(LOOK_EVERY_S)
+                self.ages_s.append(time.monotonic() - committed)
+        finally:
+            asker.close()

@@ -87,17 +87,28 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        if not self._whole and (end := self._received.find(_END)) >= 0:
-            head = bytes(self._received[: end + 4]).lower()
-            at = head.find(_LENGTH) + len(_LENGTH)
-            self._whole = end + 4 + int(head[at : head.index(b"\r", at)])
-        if self._whole and len(self._received) >= self._whole:
-            answer, self._received, self._whole = self._received, bytearray(), 0
-            self._run.answered(self, answer)
+        """As a rule an answer comes in one piece, of which nothing is copied."""
+        if self._received or (whole := _size(data)) is None or len(data) < whole:
+            self._received += data
+            if not self._whole:
+                self._whole = _size(self._received) or 0
+            if not self._whole or len(self._received) < self._whole:
+                return
+            data, self._received, self._whole = bytes(self._received), bytearray(), 0
+        self._run.answered(self, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._run.lost(exc)
+
+
+def _size(received: bytes | bytearray) -> int | None:
+    """Of the whole answer, as soon as its head is here; servers that are asked here write names small."""
+    end = received.find(_END)
+    if end < 0:
+        return None
+    at = received.find(_LENGTH, 0, end + 2)
+    assert at >= 0, "an answer that does not say how long it is"
+    return end + len(_END) + int(received[at + len(_LENGTH) : received.find(b"\r", at + len(_LENGTH))])
 
 
 @dataclass(slots=True)
@@ -112,7 +123,7 @@ class Run:
     latencies: list[float] = field(default_factory=list)
     lateness: list[float] = field(default_factory=list)
     own_lateness: list[float] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[bytes] = field(default_factory=Counter)
     began: float = float("inf")
     spent: float = 0.0
     """Processor time, first when the clock began to run."""
@@ -189,12 +200,12 @@ class Run:
     def _counts(self, intended: float) -> bool:
         return self.began + self.plan.warm_s <= intended < self.began + self.plan.seconds
 
-    def answered(self, connection: Connection, answer: bytearray) -> None:
+    def answered(self, connection: Connection, answer: bytes) -> None:
         now = self.loop.time()
         self.in_flight -= 1
         if self._counts(connection.intended):
             self.latencies.append(now - connection.intended)
-            self.statuses[bytes(answer[9:12]).decode()] += 1
+            self.statuses[answer[9:12]] += 1
             self.cached += answer.find(_CACHED, max(0, len(answer) - _TAIL)) >= 0
             self.received += len(answer)
         if self.waiting:
@@ -227,7 +238,7 @@ class Run:
             busy=self.spent / self.plan.seconds,
             unanswered=self.in_flight + len(self.waiting),
             cached=self.cached,
-            statuses=dict(self.statuses),
+            statuses={status.decode(): count for status, count in self.statuses.items()},
             body_bytes=self.received / max(1, len(ms)),
         )
 
@@ -241,7 +252,8 @@ class Punctual(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout and timeout > 0 and hasattr(self, "fileno"):
-            select.select([self.fileno()], [], [], timeout)
+            if not select.select([self.fileno()], [], [], timeout)[0]:
+                return []
             timeout = 0
         return super().select(timeout)
 
