@@ -24,6 +24,13 @@ QUIET = {
 
 Report = Callable[[BaseException, Mapping[str, Any]], None]
 _report: Report | None = None
+_about: dict[str, str] = {}
+"""Of this process: in every line, whichever thread or task writes it."""
+
+
+def about() -> dict[str, str]:
+    """What every line says of this process."""
+    return dict(_about)
 
 
 def report_to(report: Report | None) -> None:
@@ -36,6 +43,7 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
     """Route structlog and the standard library's logging through one chain."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _named,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
@@ -67,7 +75,7 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
     root.setLevel(level)
     for name, least in QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
-    structlog.contextvars.bind_contextvars(service=service, instance=instance)
+    _about.update(service=service, instance=instance)
     for name, meant in unread(os.environ).items():
         structlog.get_logger().warning("variable_unread", variable=name, meant=meant)
 
@@ -83,6 +91,10 @@ def what_ends() -> Iterator[None]:
         if _report is not None:
             _report(error, {"event": "ended"})
         raise
+
+
+def _named(_: Any, __: str, event: Any) -> Any:
+    return _about | event
 
 
 def _reported(_: Any, __: str, event: Any) -> Any:

@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-import structlog
+
+from rollotape import logs
 
 _SOON_S = 0.005
 _FORM = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
 class Often:
-    """Lines of one event, at level info. Service and instance are what they were at the first line.
+    """Lines of one event, at level info, written by one loop.
 
     Those of some milliseconds are written together: a write, and a turn of the loop, cost more than a line.
     """
@@ -31,7 +32,7 @@ class Often:
             return
         if self._bound is None:
             said = {"event": self._event, "logger": self._name, "level": "info"}
-            self._bound = structlog.contextvars.get_contextvars() | said
+            self._bound = logs.about() | said
         self._lines.append(orjson.dumps({**fields, **self._bound, "time": datetime.now(UTC)}, option=_FORM))
         if len(self._lines) == 1:
             asyncio.get_running_loop().call_later(_SOON_S, self._write)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from rollotape import tracing
 from rollotape.errors import Unavailable
 from rollotape.postgres.tape import Committed
 from rollotape.postgres.versions import Moved
@@ -80,6 +81,20 @@ async def test_the_same_batch_again_changes_and_says_nothing(bench: Bench) -> No
     before = await bench.rows("SELECT * FROM symbol_state"), len(await bench.said("updates"))
     await bench.apply(climax())
     assert (await bench.rows("SELECT * FROM symbol_state"), len(await bench.said("updates"))) == before
+
+
+async def test_facts_say_the_trace_of_the_commit_that_they_follow_from(bench: Bench) -> None:
+    await bench.apply([*climax(), *climax("MSFT")])
+    first = await bench.rows("SELECT DISTINCT nonce FROM symbol_state")
+    [[nonce]] = first
+    said = await bench.said("updates")
+    assert {u["event"]["symbol"] for u in said} == {"AAPL", "MSFT"}
+    assert {u["trace_id"] for u in said} == {tracing.of(nonce)}
+    await bench.apply([payload("AAPL", 20, (101, 101.5, 98, 98.5), 1000, revision=1)])
+    [[nonce]] = await bench.rows("SELECT nonce FROM symbol_state WHERE symbol = 'AAPL'")
+    retracted = (await bench.said("updates"))[len(said) :]
+    assert {(u["type"], u["trace_id"]) for u in retracted} == {("vsa.retracted", tracing.of(nonce))}
+    assert [(nonce,)] != first
 
 
 async def test_a_restated_bar_retracts_what_no_longer_follows(bench: Bench) -> None:

@@ -18,7 +18,7 @@ import pytest
 from backports import zstd
 from redis.asyncio import Redis
 
-from api_gateway import main
+from api_gateway import envelope, main
 from api_gateway.app import create_app
 from api_gateway.routes import bars as bars_route
 from rollotape.errors import Refused
@@ -453,6 +453,24 @@ async def test_every_answer_has_an_id_that_is_the_clients_own_where_it_is_sane(
     assert own.headers["x-request-id"] == "trace-1.a_B"
     assert len(made.headers["x-request-id"]) == 32
     assert made.json()["request_id"] == made.headers["x-request-id"]
+
+
+async def test_a_request_goes_by_the_trace_of_its_caller_unless_it_was_given_a_name(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(envelope.requests, "say", lambda **fields: said.append(fields))
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    traced = {"traceparent": f"00-{trace}-{span}-01"}
+    plain = await client.get("/livez", headers=traced)
+    named = await client.get("/livez", headers=traced | {"X-Request-Id": "mine"})
+    wrong = await client.get("/livez", headers={"traceparent": f"00-{trace}-{span}"})
+
+    assert (plain.headers["x-request-id"], said[0]["request_id"]) == (trace, trace)
+    assert named.headers["x-request-id"] == "mine"
+    assert (said[1]["request_id"], said[1]["trace_id"]) == ("mine", trace)
+    assert wrong.headers["x-request-id"] not in (trace, "")
+    assert "trace_id" not in said[0] | said[2]
 
 
 async def test_a_known_etag_is_answered_by_304_without_a_body(

@@ -14,6 +14,7 @@ import pytest
 from cache_builder.handlers import ApplyUpdates
 from detector.patterns import ApplyPatterns
 from detector.wyckoff import Read, work
+from rollotape import tracing
 from rollotape.cache.patterns import PatternModel
 from rollotape.cache.reader import PatternReader
 from rollotape.domain.bars import Rows
@@ -115,6 +116,11 @@ async def test_a_history_becomes_events_patterns_and_trades_of_every_kind(desk: 
     assert statuses >= {"CLOSED", "CANCELLED"}
     assert await desk.bench.rows("SELECT count(*) FROM outbox") == [(0,)]
     await desk.check()
+    numbers = dict(await desk.bench.rows("SELECT symbol, nonce FROM symbol_state"))
+    for prefix, about in (("wyckoff.", "event"), ("pattern.", "pattern"), ("signal.", "signal")):
+        said = await desk.facts(prefix)
+        assert said
+        assert all(u["trace_id"] == tracing.of(numbers[u[about]["symbol"]]) for u in said.values())
 
 
 async def test_one_bar_at_a_time_and_all_at_once_are_the_same_bytes(desk: Desk) -> None:

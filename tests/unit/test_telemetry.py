@@ -36,21 +36,21 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ENDPOINT", "TRACES_ENDPOINT", "HEADERS"):
+    for name in ("ENDPOINT", "TRACES_ENDPOINT", "HEADERS", "PROTOCOL", "TRACES_PROTOCOL"):
         monkeypatch.delenv(f"OTEL_EXPORTER_OTLP_{name}", raising=False)
 
 
 @pytest.fixture
-def logged() -> Iterator[None]:
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Lines go the way of a service's."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, structlog.get_config()
+    monkeypatch.setattr(logs, "_about", {})
     logs.configure("detector", "here")
     yield
     root.handlers[:], level, config = before
     root.setLevel(level)
     structlog.configure(**config)
-    structlog.contextvars.clear_contextvars()
 
 
 def made(**more: Any) -> Settings:
@@ -125,9 +125,21 @@ def test_the_collector_is_ours_or_that_of_the_standard_variables(
 
 @pytest.mark.parametrize("wrong", ["collector:4318", "grpc://collector:4317", "http://", "http://c:99999"])
 def test_what_is_no_collector_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="ROLLO_OTEL_ENDPOINT is no URL like"):
+        settings.load(**BASE, otel_endpoint=wrong)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)
-    with pytest.raises(Refused, match="OTEL_EXPORTER_OTLP_ENDPOINT is no URL like"):
-        settings.load(**BASE)
+    no_url = pytest.raises(Refused, match="OTEL_EXPORTER_OTLP_ENDPOINT is no URL like")
+    with no_url, telemetry.running("detector", settings.load(**BASE)):
+        pytest.fail("it must not run")
+
+
+def test_what_is_not_spoken_is_refused(monkeypatch: pytest.MonkeyPatch, collector: Collector) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    with pytest.raises(Refused, match="set ROLLO_OTEL_ENDPOINT"), telemetry.running("detector", made()):
+        pytest.fail("it must not run")
+    with telemetry.running("detector", made(otel_endpoint=collector.url)):
+        assert telemetry.taker() is not None
 
 
 def test_spans_arrive_as_they_were_made(collector: Collector) -> None:

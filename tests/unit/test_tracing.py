@@ -6,9 +6,8 @@ from typing import Any
 
 import orjson
 import pytest
-import structlog
 
-from rollotape import outcomes, telemetry, tracing
+from rollotape import logs, outcomes, telemetry, tracing
 from rollotape.often import Often
 from rollotape.postgres import versions
 from rollotape.telemetry import Span
@@ -119,11 +118,11 @@ def test_what_is_noted_outside_of_a_batch_goes_nowhere(said: list[dict[str, Any]
 
 
 @pytest.fixture
-def at_info() -> Iterator[None]:
+def at_info(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logger = logging.getLogger("tracing-test")
     logger.setLevel(logging.INFO)
-    with structlog.contextvars.bound_contextvars(service="detector", instance="a"):
-        yield
+    monkeypatch.setattr(logs, "_about", {"service": "detector", "instance": "a"})
+    yield
     logger.setLevel(logging.NOTSET)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rollotape import logs
 from rollotape.errors import Refused
-from rollotape.settings import Settings, named_collector, variable
+from rollotape.settings import Settings, must_be_collector, named_collector, variable
 
 EXTRAS = {"otel": "opentelemetry.exporter.otlp.proto.http", "sentry": "sentry_sdk"}
 """Extras of ours, each with the module that says whether it is installed."""
@@ -54,6 +54,7 @@ def running(service: str, settings: Settings) -> Iterator[None]:
     global _taker
     if missing := [sentence for _, _, sentence in lacking(settings)]:
         raise Refused("; ".join(missing))
+    must_be_collector(settings)
     closing: list[Any] = []
     try:
         if collector := named_collector(settings):
