@@ -19,6 +19,8 @@ CHECK_S = 2.0
 
 Check = Callable[[], Awaitable[object]]
 """Returns when all is well, else raises with the reason."""
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""As ASGI has it."""
 
 log = structlog.get_logger()
 
@@ -63,18 +65,48 @@ def make_app(broker: RedisBroker, health: Health) -> AsgiFastStream:
 
     @get(include_in_schema=False)
     async def livez(scope: Any) -> AsgiResponse:
-        return _answer("alive", health.alive())
+        return _livez(health)
 
     @get(include_in_schema=False)
     async def readyz(scope: Any) -> AsgiResponse:
-        return _answer("ready", await health.ready())
+        return await _readyz(health)
 
     @get(include_in_schema=False)
     async def metrics(scope: Any) -> AsgiResponse:
-        return AsgiResponse(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return _metrics()
 
     routes = [("/livez", livez), ("/readyz", readyz), ("/metrics", metrics)]
     return AsgiFastStream(broker, asgi_routes=routes, logger=None)
+
+
+def make_plain_app(health: Health) -> Application:
+    """The same routes for a process that delivers nothing."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        match scope["path"]:
+            case "/livez":
+                answer = _livez(health)
+            case "/readyz":
+                answer = await _readyz(health)
+            case "/metrics":
+                answer = _metrics()
+            case _:
+                answer = AsgiResponse(b"", status_code=404)
+        await answer(scope, receive, send)
+
+    return app
+
+
+def _livez(health: Health) -> AsgiResponse:
+    return _answer("alive", health.alive())
+
+
+async def _readyz(health: Health) -> AsgiResponse:
+    return _answer("ready", await health.ready())
+
+
+def _metrics() -> AsgiResponse:
+    return AsgiResponse(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def _answer(what: str, checks: dict[str, str]) -> AsgiResponse:
@@ -92,7 +124,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(app: AsgiFastStream, host: str, port: int) -> AsyncIterator[int]:
+async def serve(app: AsgiFastStream | Application, host: str, port: int) -> AsyncIterator[int]:
     """Answer on host:port (0 chooses a free one); yields the port.
 
     The application's own lifespan is off: we answer before Redis does, and the broker is started and

@@ -28,11 +28,15 @@ LANGUAGES = {"console", "redis", "python", "mermaid", "json", "csv", "text"}
 tests/integration/test_client_page.py; others are no commands."""
 _DEMO, _PACKAGING = "tests/e2e/test_demo.py", "tests/e2e/test_packaging.py"
 _RIGHTS = "tests/e2e/test_rights.py"
+_FEEDS = "tests/integration/test_feed_command.py"
 ELSEWHERE = {
     "make demo": f"{_DEMO}::test_a_demonstration_has_leaders_patterns_and_events_soon",
     "rollo demo": f"{_DEMO}::test_a_demonstration_has_leaders_patterns_and_events_soon",
     "make test": "tests/e2e/test_documentation.py::test_what_is_not_run_here_is_run_elsewhere",
     "rollo up": "tests/e2e/test_documentation.py::test_a_document_does_what_it_says",
+    "rollo feed alpaca": f"{_FEEDS}::test_minutes_of_alpaca_reach_the_streams_and_the_secret_nobody",
+    "rollo feed yfinance": f"{_FEEDS}::test_days_of_yahoo_reach_the_streams_through_its_library",
+    "rollo feed csv today.csv": f"{_FEEDS}::test_of_two_processes_one_sends_and_the_other_takes_over",
     "rollo contracts acl": f"{_RIGHTS}::test_everything_works_with_the_rights_that_are_documented",
     "valkey-cli ACL ": f"{_RIGHTS}::test_everything_works_with_the_rights_that_are_documented",
     "make bench": "tests/bench/test_bench.py::test_a_bench_replaces_its_own_figures_and_no_others",

@@ -24,10 +24,11 @@ Session = Callable[[Live], Awaitable[object]]
 Sleep = Callable[[float], Awaitable[object]]
 
 
-async def take_turns(
-    turn: Turn, work: Callable[[], Coroutine[Any, Any, object]], watcher: Watcher
-) -> NoReturn:
-    """Wait for the turn and work as long as it lasts, for ever."""
+Work = Callable[[], Coroutine[Any, Any, object]]
+
+
+async def take_turns(turn: Turn, work: Work, watcher: Watcher) -> None:
+    """Wait for the turn and work as long as it lasts, again and again until the work is done."""
     while True:
         said: list[str] = []
 
@@ -40,6 +41,7 @@ async def take_turns(
         watcher.happened("turn", "it is this process's turn to send")
         try:
             await together(turn.keep(), work())
+            return
         except Lost as error:
             watcher.happened("turn_lost", f"{error}: nothing is sent until it is our turn again")
         finally:

@@ -1,6 +1,7 @@
 """Alpaca's stream of minutes: one connection from its welcome until it is cut off."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -28,6 +29,8 @@ GREETING_S = 15.0
 LARGEST = 4 * 1024 * 1024
 
 log = structlog.get_logger()
+_WIRE = logging.getLogger(f"{__name__}.wire")
+_WIRE.setLevel(logging.INFO)  # below that it has every frame, and one of them has the secret
 
 Heard = TypeVar("Heard", Welcome, Authenticated, Subscribed)
 
@@ -87,7 +90,7 @@ async def connected(
     try:
         async with (
             asyncio.timeout(None) as greeting,
-            connect(place, max_size=LARGEST, open_timeout=greeting_s, compression="deflate") as socket,
+            connect(place, max_size=LARGEST, open_timeout=greeting_s, logger=_WIRE) as socket,
         ):
             greeting.reschedule(asyncio.get_running_loop().time() + greeting_s)
             minutes = Minutes(socket, now_us)

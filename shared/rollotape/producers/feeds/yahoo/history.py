@@ -56,9 +56,7 @@ class YahooHistory:
                 elif answer:
                     yield answer
         if failed:
-            raise Unavailable(
-                f"{len(failed)} of {len(asked)} questions failed, the last one: {failed[-1]}"
-            )
+            raise Unavailable(f"{len(failed)} of {len(asked)} questions failed, the last one: {failed[-1]}")
 
     async def _one(self, timeframe: str, symbol: str, first_us: int, last_us: int) -> list[Said]:
         asked_us = self._now_us()
