@@ -114,7 +114,17 @@ async def _death(stage: Stage, fleet: Fleet, redis: "Redis", name: str) -> float
     began = time.perf_counter()
     stage.servers.children.kill(child)
     await flow.mark()
+
+    async def taken() -> bool:
+        shares = await fleet.shares()
+        return not set(partitions).difference(*(p for owner, p in shares.items() if owner != name))
+
+    await until(taken, f"others taking the partitions of {name}", MOST_S)
+    taken_s = time.perf_counter() - began
     await until(flow.flows, f"the partitions of {name} flowing again", MOST_S)
     seconds = time.perf_counter() - began
-    stage.show.say(f"    {name} and its {len(partitions)} partitions: {seconds:.2f} s")
+    stage.show.say(
+        f"    {name} and its {len(partitions)} partitions: taken after {taken_s:.2f} s,"
+        f" flowing after {seconds:.2f} s"
+    )
     return seconds
