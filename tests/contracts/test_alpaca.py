@@ -22,6 +22,7 @@ from rollotape.producers.feeds.http import Answer
 from rollotape.producers.feeds.said import Said
 from rollotape.producers.feeds.sending import Polls, sessions_of
 from rollotape.producers.feeds.standing import Standing
+from rollotape.producers.keeper import Request
 from support.alpaca import KEY, SECRET, FakeAlpaca, fake_alpaca, minute, past
 from support.live import Heard, Tape, outgoing_to
 from support.waiting import eventually
@@ -113,6 +114,10 @@ class TestHistory:
             async for _ in job.bars("1m", SYMBOLS, us(OPEN), us(at(30))):
                 pass
         assert (fake.questions[0]["feed"], fake.questions[0]["end"]) == ("sip", "2026-03-04T14:44:00Z")
+
+        request = Request("AAPL", "1m", us(at(20)), us(at(20)), 1)
+        assert not job.tells(request)
+        assert past_of(fake, now=at(30)).tells(request)
 
     async def test_a_limit_is_waited_for_as_long_as_it_is_said(self) -> None:
         pauses: list[float] = []

@@ -15,6 +15,7 @@ from rollotape.producers.feeds.said import Said
 from rollotape.producers.feeds.yahoo import chart as charts
 from rollotape.producers.feeds.yahoo.history import YahooHistory
 from rollotape.producers.feeds.yahoo.library import Library
+from rollotape.producers.keeper import Request
 from support.live import Tape, outgoing_to
 from support.yahoo import NOT_FOUND, FakeYahoo, Inside, Row, chart, fake_yahoo
 
@@ -124,6 +125,18 @@ class TestHistory:
         assert [bars async for bars in history.bars("1d", ["NOPE"], 0, us(OPEN))] == []
         with pytest.raises(Refused, match="--symbols: Yahoo knows none of them: NOPE"):
             [bars async for bars in history.bars("1d", ["NOPE"], 0, us(OPEN))]
+
+    async def test_that_it_has_no_bars_means_no_trades_only_where_it_reaches(self) -> None:
+        async def fetch(path: str, query: Mapping[str, str]) -> bytes:
+            return orjson.dumps(NOT_FOUND)
+
+        history = YahooHistory(fetch, calendars.sessions(), now_us=lambda: us(at(60)))
+        ago = us(at(60)) - 8 * 86_400_000_000
+        assert not history.tells(Request("AAPL", "1m", ago, ago, 1))
+        assert history.tells(Request("AAPL", "5m", ago, ago, 1))
+        assert history.tells(Request("AAPL", "1d", 0, 0, 1))
+        assert [bars async for bars in history.bars("1d", ["AAPL"], 0, 1)] == []
+        assert not history.tells(Request("AAPL", "1d", 0, 0, 1))
 
     async def test_no_more_is_asked_than_yahoo_has(self) -> None:
         asked: list[Mapping[str, str]] = []

@@ -8,12 +8,14 @@ import pytest
 
 from rollotape import calendars
 from rollotape.errors import Refused, Unavailable
+from rollotape.producers.feeds.again import AskedAgain
 from rollotape.producers.feeds.closing import end_us, next_look_us
 from rollotape.producers.feeds.history import CatchUp
 from rollotape.producers.feeds.said import BY_HAND, LATEST, Known, Said, revision, weight
 from rollotape.producers.feeds.sending import sessions_of
 from rollotape.producers.feeds.standing import Standing
 from rollotape.producers.feeds.turns import Lost, Turn, together
+from rollotape.producers.keeper import Request
 from support.clocks import Clock
 from support.live import Heard, Tape, outgoing_to
 from support.waiting import eventually
@@ -282,3 +284,32 @@ class TestSessions:
         for pause, most in zip(pauses, (1, 2, 4, 8, 1, 2), strict=True):
             assert most / 2 <= pause <= most
         assert heard.said("interrupted")[0].startswith("cut off; trying again in ")
+
+
+class TestAskedAgain:
+    @pytest.mark.parametrize(
+        ("tells", "minute", "expected"),
+        [(True, 1, ["14:31"]), (False, 1, ["14:31"]), (True, 5, []), (False, 5, None), (True, 9, [])],
+        ids=["had", "had far back", "nothing traded", "cannot tell", "still running"],
+    )
+    async def test_the_history_tells_what_it_has_of_a_span(
+        self, tells: bool, minute: int, expected: list[str] | None
+    ) -> None:
+        start = us(OPEN)
+        past = Past(*(said(start + i * MINUTE_US) for i in (0, 1, 2, 9)))
+        now_us = start + 10 * MINUTE_US - 1
+        source = AskedAgain("test", catch_up(past, Tape(), now_us), ["AAPL"], ["1m"], tells=lambda _: tells)
+        at_us = start + minute * MINUTE_US
+        found = await source.again(Request("AAPL", "1m", at_us, at_us, 1))
+        assert (None if found is None else [ts[11:16] for ts in found.ts]) == expected
+
+    async def test_what_is_refused_cannot_be_told(self) -> None:
+        class Refusing(Past):
+            async def bars(
+                self, timeframe: str, symbols: Sequence[str], first_us: int, last_us: int
+            ) -> AsyncIterator[list[Said]]:
+                raise Refused("no such symbol")
+                yield []
+
+        source = AskedAgain("test", catch_up(Refusing(), Tape(), us(OPEN)), ["AAPL"], ["1m"])
+        assert await source.again(Request("AAPL", "1m", 0, 0, 1)) is None

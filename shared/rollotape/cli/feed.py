@@ -206,7 +206,8 @@ class Alpaca:
             self.account, self.settings.alpaca_stream_url, self.symbols, self.timeframes,
             desk.outgoing, polls, desk.watcher, desk.standing,
         )  # fmt: skip
-        return session, AskedAgain(self.feed, catch_up, self.symbols, self.timeframes)
+        again = AskedAgain(self.feed, catch_up, self.symbols, self.timeframes, tells=history.tells)
+        return session, again
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,8 @@ class Yahoo:
         async def session(live: Live) -> None:
             await polled(polls, self.timeframes, live)
 
-        return session, AskedAgain(self.feed, catch_up, self.symbols, self.timeframes)
+        again = AskedAgain(self.feed, catch_up, self.symbols, self.timeframes, tells=history.tells)
+        return session, again
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,24 +94,27 @@ class Feeding:
         """
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        async with AsyncExitStack() as cleanup:
-            watcher = cleanup.enter_context(watching(self.kind.feed, self.settings))
-            await cleanup.enter_async_context(_answering(self.settings, self.standing))
-            note = _noting(watcher)
-            await cleanup.enter_async_context(watched(self.settings.redis_url, note))
-            redis, pool = await cleanup.enter_async_context(_connected(self.settings, self.kind.feed))
+        with watching(self.kind.feed, self.settings) as watcher:
+            async with _answering(self.settings, self.standing):
+                await together(stop.wait(), self._hold(watcher))
+            watcher.happened("stopped", self.summary())
+
+    async def _hold(self, watcher: Watcher) -> None:
+        """Connect, wait for the turn, and work."""
+        settings, feed = self.settings, self.kind.feed
+        async with (
+            watched(settings.redis_url, _noting(watcher)),
+            _connected(settings, feed) as (redis, pool),
+        ):
             with unavailable("postgres"):
                 partitions = await arrivals.partitions(pool)
-            owner = unique_name(self.settings.instance)
-            table = Leases(pool, f"feed-{self.name}", owner, self.settings.lease_s)
-            turn = Turn(table, self.settings.lease_s)
+            table = Leases(pool, f"feed-{self.name}", unique_name(settings.instance), settings.lease_s)
             self.standing.phase = "waiting"
 
             async def work() -> None:
                 await self._work(redis, pool, partitions, watcher)
 
-            await together(stop.wait(), take_turns(turn, work, watcher))
-            watcher.happened("stopped", self.summary())
+            await take_turns(Turn(table, settings.lease_s), work, watcher)
 
     async def _work(
         self, redis: Redis, pool: "asyncpg.Pool[asyncpg.Record]", partitions: int, watcher: Watcher

@@ -1,7 +1,8 @@
 """What a feed with a history answers when somebody misses bars."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
+from rollotape.errors import Refused
 from rollotape.producers.feeds.history import CatchUp
 from rollotape.producers.feeds.outgoing import columns
 from rollotape.producers.frames import Bars
@@ -12,16 +13,28 @@ class AskedAgain:
     """`producers.keeper.Source` of a history."""
 
     def __init__(
-        self, name: str, catch_up: CatchUp, symbols: Collection[str], timeframes: Collection[str]
+        self,
+        name: str,
+        catch_up: CatchUp,
+        symbols: Collection[str],
+        timeframes: Collection[str],
+        *,
+        tells: Callable[[Request], bool] = lambda _: True,
     ) -> None:
+        """`tells` says, after it was asked, whether no bars of a span mean that nothing traded."""
         self.name = name
         self._catch_up = catch_up
         self._serves = Serves(frozenset(symbols), frozenset(timeframes))
+        self._tells = tells
 
     def serves(self) -> Serves:
         return self._serves
 
-    async def again(self, request: Request) -> Bars:
-        """What the history has of the span: nothing, where nothing traded."""
-        bars = await self._catch_up.span(request.timeframe, request.symbol, request.first_us, request.last_us)
-        return columns(request.timeframe, bars)
+    async def again(self, request: Request) -> Bars | None:
+        """What the history has of the span; nothing where nothing traded, None where it cannot tell."""
+        span = (request.timeframe, request.symbol, request.first_us, request.last_us)
+        try:
+            bars = await self._catch_up.span(*span)
+        except Refused:
+            return None
+        return columns(request.timeframe, bars) if bars or self._tells(request) else None

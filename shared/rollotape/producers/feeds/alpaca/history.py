@@ -20,6 +20,7 @@ from rollotape.producers.feeds.alpaca.protocol import bar, moment_us
 from rollotape.producers.feeds.closing import DAY_US, end_us
 from rollotape.producers.feeds.http import Answer
 from rollotape.producers.feeds.said import Said, weight
+from rollotape.producers.keeper import Request
 
 NAMES = {"1m": "1Min", "5m": "5Min", "15m": "15Min", "30m": "30Min", "1d": "1Day", "1w": "1Week"}
 """Its hours begin with the hours of the clock and not with the session, so none of ours could be analysed."""
@@ -85,6 +86,10 @@ class AlpacaHistory:
                 yield bars
             if token is None:
                 return
+
+    def tells(self, request: Request) -> bool:
+        """Whether that Alpaca has no bars of a span means that nothing traded then."""
+        return self._account.source != "delayed_sip" or request.last_us <= self._now_us() - DELAYED_US
 
     async def _ask(self, url: str) -> Answer:
         """The answer to a question that was taken.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 
+from rollotape.domain.bars import TIMEFRAMES
 from rollotape.errors import Refused
 from rollotape.producers.csv import Block, Columns, CsvFile, Odd, Options, Rows
 from rollotape.producers.feeds.closing import overlap_us
@@ -232,7 +233,8 @@ class FilesAgain:
         self._now_us = now_us
 
     def serves(self) -> Serves:
-        return Serves(None, frozenset({self._options.timeframe or "1d"}))
+        known = self._options.timeframe
+        return Serves(None, frozenset({known} if known else TIMEFRAMES))
 
     async def again(self, request: Request) -> Bars | None:
         """None where the files have nothing of it: that nothing traded is more than they can tell."""

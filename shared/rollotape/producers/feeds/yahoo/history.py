@@ -10,6 +10,7 @@ from rollotape.errors import Refused, Unavailable
 from rollotape.producers.feeds.said import Said
 from rollotape.producers.feeds.yahoo import chart
 from rollotape.producers.feeds.yahoo.chart import DEPTH_US, Unknown
+from rollotape.producers.keeper import Request
 
 AT_ONCE = 4
 
@@ -57,6 +58,12 @@ class YahooHistory:
                     yield answer
         if failed:
             raise Unavailable(f"{len(failed)} of {len(asked)} questions failed, the last one: {failed[-1]}")
+
+    def tells(self, request: Request) -> bool:
+        """Whether that Yahoo has no bars of a span means that nothing traded then."""
+        depth_us = DEPTH_US.get(request.timeframe)
+        reaches = depth_us is None or request.first_us >= self._now_us() - depth_us
+        return reaches and request.symbol not in self.unknown
 
     async def _one(self, timeframe: str, symbol: str, first_us: int, last_us: int) -> list[Said]:
         asked_us = self._now_us()
