@@ -31,7 +31,7 @@ HEADER = "symbol,date,open,high,low,close,volume"
 TABLES = (
     "bars", "vsa_events", "rs_scores", "sectors", "api_keys", "backtest_runs", "backtest_results",
     "backtest_events", "watchlists", "saved_scans", "idempotency_keys", "universes",
-    "exchanges",
+    "exchanges", "gaps", "audited_series", "unaudited_bars",
 )  # fmt: skip
 PRIVATE = """
 INSERT INTO api_keys (id, name, scope, hash) VALUES ('k', E'tab\\tand\\nline', 'read', sha256('x'));
@@ -58,6 +58,10 @@ INSERT INTO idempotency_keys (owner, key, request, location, etag, body)
 VALUES ('a', 'k', sha256('x'), '/a', '"1"', '\\x00ff');
 INSERT INTO universes VALUES ('mine', E'a\\tb', '{A,B/C}', '2020-01-01Z');
 UPDATE universes SET symbols = '{A}' WHERE key = 'sp500';
+INSERT INTO gaps (symbol, timeframe, first_ts, last_ts, bars, kind, next_ask_at, answer)
+VALUES ('A', '1d', '2020-01-02Z', '2020-01-03Z', 2, 'gap', '2020-01-04Z', 'nothing');
+INSERT INTO audited_series VALUES ('A', '1d', '2020-01-04Z', true);
+INSERT INTO unaudited_bars (symbol, timeframe, first_ts, last_ts) VALUES ('B', '1m', '-infinity', 'infinity');
 INSERT INTO exchanges VALUES ('A', 'NYSE ARCA');
 SELECT nextval('read_model_versions');
 """

@@ -14,6 +14,7 @@ from rollotape import calendars
 from rollotape.auditing import Auditor
 from rollotape.domain import gaps as domain
 from rollotape.domain.bars import MINUTE_US, TIMEFRAMES
+from rollotape.domain.gaps import Gap
 from rollotape.domain.sessions import DAY_US, Times
 from rollotape.postgres import gaps
 from rollotape.postgres.gaps import Mark, Request, Serves
@@ -22,6 +23,7 @@ from rollotape.settings import Settings
 from rollotape.verify import verify
 from support.bars import us
 from support.commands import environment_of, rollo
+from support.plans import Ask, plans_of
 
 NOW = us("2024-03-01T22:00Z")
 STORED = "SELECT symbol, timeframe, first_ts, last_ts, bars, kind FROM gaps ORDER BY 1, 2, 3"
@@ -259,3 +261,42 @@ async def test_gaps_are_verified(pool: "asyncpg.Pool[Any]") -> None:
     await keep(pool, "A", "1d", days[150:152])
     assert await found() == []
     assert (await verify(pool)).keys_unaudited == 1
+
+
+_MUCH = """
+INSERT INTO bars (symbol, timeframe, ts, open, high, low, close, volume, revision, synthetic, hash, end_ts,
+                  session_date, hours, arrived_at)
+SELECT 'S' || s, '1m', t, 1, 1, 1, 1, 1, 0, false, 0, t, t::date, 'regular', now()
+FROM generate_series(1, 40) s,
+     generate_series('2024-02-26'::timestamptz, '2024-02-27'::timestamptz, interval '1 minute') t;
+INSERT INTO audited_series
+SELECT 'S' || s, '1m', now() - s * interval '1 s', true FROM generate_series(1, 20000) s;
+INSERT INTO gaps (symbol, timeframe, first_ts, last_ts, bars, kind, next_ask_at)
+SELECT 'S' || s, '1m', now(), now(), 1, 'gap', now() + (s - 10) * interval '1 hour'
+FROM generate_series(1, 20000) s;
+INSERT INTO unaudited_bars (symbol, timeframe, first_ts, last_ts)
+SELECT 'S' || s, '1m', now(), now() FROM generate_series(1, 20000) s;
+ANALYZE bars, audited_series, gaps, unaudited_bars;
+"""
+
+
+async def test_what_the_auditor_asks_is_found_by_indexes(pool: "asyncpg.Pool[Any]") -> None:
+    await pool.execute(_MUCH)
+    span = Mark("S7", "1m", us("2024-02-26T15:00Z"), us("2024-02-26T15:10Z"))
+    asked: dict[str, Ask] = {
+        "bars_pkey": lambda c: gaps.edges(c, [span] * 9),
+        "idx_audited_series_due": lambda c: gaps.due(c, "1m", NOW, 50),
+        "idx_gaps_due": lambda c: gaps.take(c, "x", Serves(None, frozenset({"1m"})), 20, 60),
+        "unaudited_bars_pkey": lambda c: gaps.take_marks(c, 50, 2**60),
+        "gaps_pkey": lambda c: gaps.replace(c, [gaps.Looked(*span, [Gap(NOW, NOW, 1, "gap")])], 60),
+        "audited_series_pkey": lambda c: gaps.audited(c, [("S7", "1m")]),
+    }
+    ours = {"bars", "audited_series", "gaps", "unaudited_bars"}
+    async with pool.acquire() as connection:
+        for index, ask in asked.items():
+            plans = await plans_of(connection, ask)
+            assert index in plans.indexes, plans
+            assert not plans.read_whole & ours, plans
+        plans = await plans_of(connection, lambda c: gaps.stored(c, [span] * 9, 1_000))
+        assert "bars_pkey" in plans.indexes, plans
+        assert not plans.read_whole & ours, plans

@@ -108,6 +108,12 @@ async def test_it_is_said_what_waits_in_postgresql(pool: "asyncpg.Pool[Any]", re
         " FROM unnest('{1d,1m}'::text[]) t"
     )
     await pool.execute("INSERT INTO outbox (messages, created_at) VALUES ('[]', now() - interval '9 s')")
+    await pool.execute(
+        "INSERT INTO gaps (symbol, timeframe, first_ts, last_ts, bars, kind, answer, next_ask_at)"
+        " SELECT n::text, '1m', now() - days * interval '1 day', now() - days * interval '1 day', n, kind,"
+        " answer, now() FROM unnest('{gap,gap,gap,gap,pause}'::text[], '{1,2,9,1,9}'::int[],"
+        " '{NULL,sent,unknown,nothing,NULL}'::text[]) WITH ORDINALITY AS t(kind, days, answer, n)"
+    )
     await survey_of(pool, redis_client).ask_postgres()
     assert value("rollo_leases_owned_partitions", service="detector") == 12
     assert value("rollo_leases_owners", service="detector") == 2
@@ -117,13 +123,17 @@ async def test_it_is_said_what_waits_in_postgresql(pool: "asyncpg.Pool[Any]", re
     }
     assert reasons == {"close": 2, "json": 1, "other": 1}
     assert value("rollo_strength_due", what="marks") == 1
+    states = ("recent", "old", "nothing", "pause")
+    assert [value("rollo_gaps", timeframe="1m", state=s) for s in states] == [2, 1, 1, 1]
+    assert [value("rollo_gaps_missing_bars", timeframe="1m", state=s) for s in states] == [3, 3, 4, 5]
     assert 9 <= (value("rollo_outbox_oldest_seconds") or 0) < 60
     assert (value("rollo_postgres_bytes") or 0) > 1e6
     assert value("rollo_pool_connections", pool="surveyed", state="used") is not None
 
-    await pool.execute("DELETE FROM dead_letters")
+    await pool.execute("DELETE FROM dead_letters; DELETE FROM gaps WHERE kind = 'pause'")
     await survey_of(pool, redis_client).ask_postgres()
     assert value("rollo_dead_letters", service="detector", reason="close") is None
+    assert value("rollo_gaps", timeframe="1m", state="pause") is None
 
 
 def test_the_oldest_mark_is_as_old_as_it_has_been_seen() -> None:
