@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from api_gateway import envelope
 from rollotape import __version__, logs, settings, telemetry, tracing
 from rollotape.errors import Refused, Unavailable
 from rollotape.settings import Settings
@@ -280,3 +281,48 @@ def test_a_tracker_that_is_away_holds_nobody_up(logged: None) -> None:
         except ValueError:
             structlog.get_logger("rollotape.test").exception("defect")
     assert time.perf_counter() - began < 5
+
+
+class Taken(list[Span]):
+    def take(self, span: Span) -> None:
+        self.append(span)
+
+
+@pytest.mark.parametrize(
+    ("share", "said", "expected"),
+    [
+        (0.0, {}, None),
+        (1.0, {}, ("own", None)),
+        (1.0, {"x-request-id": "mine"}, ("new", None)),
+        (1.0, {"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}, None),
+        (0.0, {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, ("a" * 32, "b" * 16)),
+        (0.0, {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "x-request-id": "mine"}, ("a" * 32, "b" * 16)),
+    ],
+)  # fmt: skip
+async def test_a_request_has_a_span_where_its_caller_wants_one_or_by_chance(
+    share: float, said: dict[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, lines = Taken(), list[dict[str, Any]]()
+    monkeypatch.setattr(telemetry, "_taker", taken)
+    monkeypatch.setattr(envelope.requests, "say", lambda **fields: lines.append(fields))
+
+    async def app(scope: Any, _: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def nothing(*_: Any) -> Any: ...
+
+    headers = [(name.encode(), value.encode()) for name, value in said.items()]
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": headers}
+    await envelope.Envelope(app, None, share)(scope, nothing, nothing)
+    [line] = lines
+    if expected is None:
+        assert taken == []
+        return
+    [span] = taken
+    trace_id, parent_id = expected
+    own = {"own": line["request_id"], "new": line.get("trace_id")}
+    assert (span.trace_id, span.parent_id) == (own.get(trace_id, trace_id), parent_id)
+    assert span.trace_id in (line["request_id"], line.get("trace_id")), "the line leads to the span"
+    assert (span.name, span.kind, span.error) == ("GET unmatched", "server", "failed")
+    assert span.attributes["rollo.request_id"] == line["request_id"]
