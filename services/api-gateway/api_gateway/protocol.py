@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api_gateway import problems
+from api_gateway import problems, usual
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.problems import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, TOO_MANY_CONNECTIONS, Kind
 
@@ -36,6 +37,13 @@ class StrictH11(H11Protocol):
         """Bytes read since the answer to a request whose body is not over."""
         self._discarded: int | None = None
         """Bytes thrown away since the last words; None while there is something to say."""
+        self._block = b""
+        """Header lines of the last usual request: whoever keeps a connection sends them again."""
+        self._headers: usual.Headers | None = None
+        """What they say."""
+        self._later = b""
+        """What came before the answer to a usual request was out."""
+        self._answered_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it: asyncio's own is wider
         super().connection_made(transport)
@@ -53,6 +61,12 @@ class StrictH11(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self._discarded is not None:
             self._discard(data)
+            return
+        if self._is_answering():
+            self._later += data
+            self.flow.pause_reading()
+            return
+        if self._take_usual(data):
             return
         if self._overhang is not None and not self._is_bearable(data):
             return
@@ -75,6 +89,93 @@ class StrictH11(H11Protocol):
             self._unset_keepalive_if_required()
             self._overhang = 0
             self._after(self.bounds.linger_s)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Once armed it is left to run, whatever is asked meanwhile: to cancel it each time costs more."""
+        self.timeout_keep_alive_task = None
+        if self._is_answering():
+            return
+        left_s = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._close_in(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _close_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _is_answering(self) -> bool:
+        """A usual request: h11 knows nothing of it."""
+        return isinstance(self.cycle, usual.Cycle) and not self.cycle.response_complete
+
+    def _take_usual(self, data: bytes) -> bool:
+        """Whether this is a usual request, which is on its way to the application now."""
+        if len(data) > self.bounds.head_bytes or not self._is_at_rest():
+            return False
+        head = usual.head_of(data)
+        if head is None:
+            return False
+        if head.block != self._block:
+            self._block, self._headers = head.block, usual.headers_of(head.block, self.bounds.headers)
+        if self._headers is None:
+            return False
+        if self._head_over is not None:
+            self._head_over.cancel()
+            self._head_over = None
+        self._answer(head.target, self._headers)
+        return True
+
+    def _is_at_rest(self) -> bool:
+        """Whether nothing was begun that h11 has to end."""
+        conn = self.conn
+        idle = conn.their_state is h11.IDLE and conn.our_state is h11.IDLE
+        return idle and self._overhang is None and not conn.trailing_data[0]
+
+    def _answer(self, target: bytes, headers: usual.Headers) -> None:
+        raw_path, _, query_string = target.partition(b"?")
+        self.headers = headers.copy()
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]  # as uvicorn has it
+            "method": "GET",
+            "root_path": self.root_path,
+            "path": self.root_path + unquote(raw_path.decode("ascii")),
+            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "query_string": query_string,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+        self.cycle = usual.Cycle(
+            scope=self.scope,
+            conn=self.conn,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            on_response=self._usual_is_answered,
+        )
+        task = self.loop.create_task(self.cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _usual_is_answered(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._close_in(self.timeout_keep_alive)
+        self.flow.resume_reading()
+        if self._later:
+            later, self._later = self._later, b""
+            self.data_received(later)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -101,9 +202,7 @@ class StrictH11(H11Protocol):
     def _head_is_over(self) -> None:
         self._head_over = None
         if not self.transport.is_closing():
-            self._refuse(
-                HEAD_TOO_SLOW, f"The headers have to arrive within {self.bounds.head_s:g} seconds."
-            )
+            self._refuse(HEAD_TOO_SLOW, f"The headers have to arrive within {self.bounds.head_s:g} seconds.")
 
     def _fits(self, data: bytes) -> bool:
         """Whether the head, as far as it is here, is small enough to be read at all."""

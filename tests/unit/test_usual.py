@@ -1,0 +1,242 @@
+"""Requests that are read without h11 are read, and answered, as h11 would have done."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import pytest
+from uvicorn.server import ServerState
+
+from api_gateway import main, usual
+from api_gateway.bounds import Bounds
+
+HOST = "Host: g:8000"
+DATE = (b"date", b"Sun, 22 Nov 2026 01:00:00 GMT")
+USUAL = [
+    f"GET / HTTP/1.1\r\n{HOST}\r\n\r\n",
+    f"GET /a%20b/c?x=1&y=%2f?z HTTP/1.1\r\n{HOST}\r\nX-Empty:\r\nx-two:1\r\nX-Two:\t 2 \t\r\n\r\n",
+    f"GET http://g/ HTTP/1.1\r\nConnection: Keep-Alive\r\nUser-Agent: \xe4 \"'(),;:\\/{{}}\r\n{HOST}\r\n\r\n",
+]
+FOR_H11 = [
+    f"HEAD / HTTP/1.1\r\n{HOST}\r\n\r\n",
+    f"POST / HTTP/1.1\r\n{HOST}\r\nContent-Length: 2\r\n\r\nab",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nContent-Length: 2\r\n\r\nab",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nconnection: close\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nExpect: 100-continue\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    "GET / HTTP/1.1\r\nAccept: */*\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\n{HOST}\r\n\r\n",
+    f"GET / HTTP/1.0\r\n{HOST}\r\n\r\n",
+    f"GET / HTTP/1.1\n{HOST}\n\n",
+    f"GET  / HTTP/1.1\r\n{HOST}\r\n\r\n",
+    f"GET /\xe4 HTTP/1.1\r\n{HOST}\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nA : 1\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nA: 1\r\n folded\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\nA: 1\0\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\n" + "A: 1\r\n" * 101 + "\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}\r\n\r\nGET / HTTP/1.1\r\n{HOST}\r\n\r\n",
+]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Wire(asyncio.Transport):
+    """What was written to a client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[bytes] = []
+        self.closed = self.paused = False
+
+    def write(self, data: "bytes | bytearray | memoryview") -> None:
+        self.parts.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    @property
+    def said(self) -> bytes:
+        return b"".join(self.parts)
+
+
+class Client:
+    """A connection to an application; `seen` are the scopes of its requests."""
+
+    def __init__(self, app: App, bounds: Bounds | None = None) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+        async def watched(scope: Any, receive: Any, send: Any) -> None:
+            self.seen.append(scope)
+            await app(scope, receive, send)
+
+        config = main.config(watched, bounds or Bounds())
+        config.load()
+        self.state = ServerState()
+        self.state.default_headers = [DATE]
+        made: Any = config.http_protocol_class
+        self.protocol = made(config=config, server_state=self.state, app_state={})
+        self.wire = Wire()
+        self.protocol.connection_made(self.wire)
+
+    async def say(self, *parts: bytes) -> bytes:
+        """What is answered when all is done."""
+        for part in parts:
+            self.protocol.data_received(part)
+        while self.state.tasks:
+            await asyncio.gather(*self.state.tasks)
+        said = self.wire.said
+        self.wire.parts.clear()
+        return said
+
+    @property
+    def was_usual(self) -> bool:
+        return isinstance(self.protocol.cycle, usual.Cycle)
+
+
+def answering(status: int, headers: Iterable[tuple[bytes, bytes]], *bodies: bytes) -> App:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+        for body in bodies[:-1]:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": bodies[-1] if bodies else b""})
+
+    return app
+
+
+OK = answering(200, [(b"content-type", b"text/plain"), (b"content-length", b"2")], b"ok")
+
+
+@pytest.mark.parametrize("request_text", USUAL)
+async def test_it_is_read_as_h11_reads_it(request_text: str) -> None:
+    whole, client, other = request_text.encode("latin-1"), Client(OK), Client(OK)
+    mine = await client.say(whole)
+    theirs = await other.say(whole[:9], whole[9:])
+    assert client.was_usual and not other.was_usual
+    assert client.seen == other.seen
+    assert mine == theirs
+    assert not client.wire.closed
+
+
+@pytest.mark.parametrize("request_text", FOR_H11)
+async def test_what_is_not_usual_is_left_to_h11(request_text: str) -> None:
+    client = Client(OK)
+    await client.say(request_text.encode("latin-1"))
+    assert not client.was_usual
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        answering(200, [(b"content-length", b"0")], b""),
+        answering(304, [(b"etag", b'"x"')]),
+        answering(204, []),
+        answering(200, [(b"content-length", b"5")], b"ab", b"", b"cde"),
+        answering(200, [], b"ab", b"", b"cde"),
+        answering(200, [], b""),
+        answering(200, [(b"connection", b"close"), (b"content-length", b"2")], b"ok"),
+    ],
+)
+async def test_it_is_answered_as_h11_answers_it(app: App) -> None:
+    whole, client, other = USUAL[0].encode(), Client(app), Client(app)
+    mine, theirs = await client.say(whole), await other.say(whole[:9], whole[9:])
+    assert client.was_usual and not other.was_usual
+    head, _, body = mine.partition(b"\r\n\r\n")
+    their_head, _, their_body = theirs.partition(b"\r\n\r\n")
+    assert sorted(head.lower().split(b"\r\n")) == sorted(their_head.lower().split(b"\r\n"))
+    assert body == their_body
+    assert client.wire.closed == other.wire.closed
+
+
+async def test_a_head_goes_out_with_its_body_and_one_without_a_length_at_once() -> None:
+    client = Client(OK)
+    client.protocol.data_received(USUAL[0].encode())
+    await asyncio.gather(*client.state.tasks)
+    assert len(client.wire.parts) == 1
+
+    held = asyncio.Event()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        held.set()
+        assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
+        assert await receive() == {"type": "http.disconnect"}
+
+    client = Client(stream)
+    client.protocol.data_received(USUAL[0].encode())
+    await held.wait()
+    assert client.wire.said.endswith(b"\r\n\r\n")
+    client.protocol.connection_lost(OSError("gone"))
+    await asyncio.gather(*client.state.tasks)
+
+
+async def test_one_connection_has_usual_requests_and_others_in_any_order() -> None:
+    client = Client(OK)
+    for text in [*USUAL, FOR_H11[1], *USUAL, FOR_H11[-1], USUAL[0]]:
+        said = await client.say(text.encode("latin-1"))
+        assert said.count(b"HTTP/1.1 200 OK") == said.count(b"ok") == (2 if text == FOR_H11[-1] else 1)
+        assert client.was_usual == (text in USUAL)
+
+
+async def test_what_comes_before_the_answer_is_out_waits_for_it() -> None:
+    client = Client(OK)
+    request = USUAL[0].encode()
+    client.protocol.data_received(request)
+    client.protocol.data_received(request[:7])
+    assert client.wire.paused
+    assert (await client.say()).count(b"ok") == 1
+    assert not client.wire.paused
+    assert (await client.say(request[7:])).count(b"ok") == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"content-length", b"2"), (b"x", b"a\r\nb: c")],
+        [(b"content-length", b"2"), (b"x", b"a\nb: c")],
+        [(b"content-length", b"2"), (b"x", b"\0")],
+        [(b"content-length", b"3")],
+        [(b"content-length", b"1")],
+    ],
+)
+async def test_an_answer_that_would_break_the_connection_is_not_sent(
+    headers: list[tuple[bytes, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Client(answering(200, headers, b"ok"))
+    said = await client.say(USUAL[0].encode())
+    assert not said.startswith(b"HTTP/1.1 200")
+    assert client.wire.closed
+
+
+async def test_an_idle_connection_is_closed_and_one_that_is_used_is_not() -> None:
+    client = Client(OK)
+    client.protocol.timeout_keep_alive = 0.05
+    await client.say(USUAL[0].encode())
+    client.protocol._answered_at += 60.0  # as if asked again just now
+    client.protocol.timeout_keep_alive_handler()
+    assert not client.wire.closed
+    client.protocol._answered_at -= 120.0
+    client.protocol.timeout_keep_alive_handler()
+    assert client.wire.closed
+
+
+async def test_a_head_beyond_the_bounds_is_refused_as_ever() -> None:
+    client = Client(OK, Bounds(headers=3, head_bytes=200))
+    assert (await client.say(f"GET / HTTP/1.1\r\n{HOST}\r\nA: 1\r\nB: 1\r\n\r\n".encode())).endswith(b"ok")
+    many = "A: 1\r\n" * 5
+    assert (await client.say(f"GET / HTTP/1.1\r\n{HOST}\r\n{many}\r\n".encode())).startswith(b"HTTP/1.1 431")
+    client = Client(OK, Bounds(headers=3, head_bytes=200))
+    long = f"GET /{'x' * 300} HTTP/1.1\r\n{HOST}\r\n\r\n"
+    assert (await client.say(long.encode())).startswith(b"HTTP/1.1 431")
