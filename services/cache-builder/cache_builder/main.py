@@ -28,7 +28,7 @@ TEND_EVERY_S = 0.25
 """So long a reader waits at most until somebody hears that the model is broken."""
 EXPIRE_EVERY_S = 1.0
 RECONCILE_EVERY_S = 60.0
-ROLL_PAUSE_S, ROLL_LEAST_PAUSE_S = 0.5, 0.05
+ROLL_PAUSE_S, ROLL_LEAST_PAUSE_S = 0.7, 0.05
 """Between two runs. Whoever asks again and again gets most answers from memory while none changes."""
 ROLLED_WITHIN_S = 1.2
 """A change that has just missed a run waits for its end, for the pause, and for the next run: after long runs
