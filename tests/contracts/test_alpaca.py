@@ -1,6 +1,7 @@
 """Alpaca's protocols, spoken with a server that speaks them: sessions, restated minutes, pages, errors."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -245,6 +246,11 @@ class Running:
     async def is_live(self) -> bool:
         return self.standing.phase == "live"
 
+    async def interrupted(self, times: int) -> None:
+        async with asyncio.timeout(20):
+            while self.standing.interruptions < times:
+                await asyncio.sleep(0)
+
     async def sent(self, count: int) -> list[tuple[str, float, int]]:
         """The bars of AAPL, when there are so many."""
 
@@ -330,6 +336,31 @@ class TestSession:
         ]  # fmt: skip
         assert fake.opened >= 2
         assert feed.standing.interruptions == fake.opened - 1
+
+    async def test_cut_off_again_and_again_it_ends_with_what_the_source_says(self) -> None:
+        """Of 50 minutes some are restated half a minute later, and every few the connection is cut."""
+        chance, now = random.Random(1), [OPEN]
+        async with fake_alpaca() as fake, running(fake, lambda: now[0], "1m") as feed:
+            for i in range(50):
+                if chance.random() < 0.9:  # or nobody was there to hear it
+                    await eventually(feed.is_live)
+                now[0] = at(i + 1)
+                for symbol in SYMBOLS:
+                    close = round(chance.uniform(99, 101), 2)
+                    fake.keeps("1Min", symbol, [past(at(i), close)])
+                    await fake.say(minute(symbol, at(i), close))
+                if chance.random() < 0.4 and fake.connections:
+                    cuts = feed.standing.interruptions
+                    await fake.drop()
+                    await feed.interrupted(cuts + 1)
+                if chance.random() < 0.5:
+                    now[0] += timedelta(seconds=30)
+                    symbol, close = chance.choice(SYMBOLS), round(chance.uniform(99, 101), 2)
+                    fake.history["1Min", symbol][-1] = past(at(i), close)
+                    await fake.say(minute(symbol, at(i), close, kind="u"))
+            await fake.drop()
+            await eventually(lambda: asyncio.sleep(0, feed.tape.winners() == fake.closes()))
+        assert feed.standing.interruptions > 10
 
     async def test_a_second_connection_with_the_same_key_waits_for_the_first_to_end(self) -> None:
         async with fake_alpaca() as fake, connected(account(fake), fake.stream_url, SYMBOLS):

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,12 +70,22 @@ class FakeAlpaca:
     def keeps(self, timeframe: str, symbol: str, items: Iterable[Item]) -> None:
         self.history.setdefault((timeframe, symbol), []).extend(items)
 
+    def closes(self) -> dict[tuple[str, str], float]:
+        """The last word about each minute, by symbol and time of day."""
+        return {
+            (symbol, item["t"][11:16]): item["c"]
+            for (timeframe, symbol), items in self.history.items()
+            if timeframe == "1Min"
+            for item in items
+        }
+
     async def say(self, *items: Item) -> None:
         """One message to everybody who has subscribed to its symbols; others hear nothing."""
         for connection, symbols in list(self.subscribed.items()):
             heard = [item for item in items if item.get("S") in symbols or "S" not in item]
             if heard:
-                await connection.send(orjson.dumps(heard).decode())
+                with suppress(ConnectionClosed):  # cut off a moment ago
+                    await connection.send(orjson.dumps(heard).decode())
 
     async def drop(self) -> None:
         """Cut off every connection, as a network does."""

@@ -61,6 +61,16 @@ class Tape:
             (row["ts"][11:16], row["close"], row["revision"]) for row in self.rows if row["symbol"] == symbol
         ]
 
+    def winners(self) -> dict[tuple[str, str], float]:
+        """What the stream holds in the end of each bar, by symbol and time of day."""
+        found: dict[tuple[str, str], tuple[int, float]] = {}
+        for row in self.rows:
+            place, said = (row["symbol"], row["ts"][11:16]), (row["revision"], row["close"])
+            tie = place in found and found[place][0] == said[0] and found[place] != said
+            assert not tie, f"{place} has two contents at revision {said[0]}"
+            found[place] = max(said, found.get(place, said))
+        return {place: close for place, (_, close) in found.items()}
+
     async def newest(self, symbols: Sequence[str], timeframe: str) -> Mapping[str, int]:
         found: dict[str, int] = {}
         for symbol, of, ts_us in self.stored:
