@@ -36,14 +36,14 @@ async def start(worker: service.Service) -> None:
     metrics.WINDOW_BARS.set_function(memory.__len__)
     unread = asyncio.Event()
     apply_bars = ApplyBars(tape, memory, outbox, calendars.sessions, on_commit=unread.set)
-    worker.deliver("bars", apply_bars, weigh=weigh)
+    bars = worker.deliver("bars", apply_bars, weigh=weigh)
     worker.deliver("patterns", ApplyPatterns(Patterns(worker.pool), outbox))
     worker.deliver("signals", ApplySignals(Signals(worker.pool), outbox))
 
     async def sweep() -> None:
         await outbox.sweep(older_than_s=UNSAID_S)
 
-    read = Read(Wyckoff(worker.pool), outbox)
+    read = Read(Wyckoff(worker.pool), outbox, pouring=bars.behind)
 
     async def reading() -> None:
         await work(read, unread)

@@ -1,7 +1,7 @@
 """Marks become events, patterns and trades: gather, decide, apply, say."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import NoReturn
 
@@ -22,6 +22,8 @@ SYMBOLS_AT_ONCE = 16
 """Of one transaction: those who bring bars of these symbols wait for it."""
 QUIET_S = 0.3
 """Bars are quiet when no mark came for so long: several of one symbol are better read together."""
+POURING_QUIET_S = 1.5
+"""The same while bars pour in: the next batch of a partition comes when others have had their turn."""
 PATIENCE_S = 2.0
 """Bars that keep coming are not waited for any longer, unless reading them takes long itself."""
 WORK_SHARE = 4.0
@@ -34,7 +36,7 @@ PREPARE_EVERY_S = 60.0
 """Detectors of two versions may be at work while one takes the place of the other."""
 WHOLE_BARS = 2**31 - 1
 
-assert QUIET_S < PATIENCE_S < PATIENCE_MOST_S
+assert QUIET_S < POURING_QUIET_S < PATIENCE_S < PATIENCE_MOST_S
 
 log = structlog.get_logger()
 
@@ -50,7 +52,16 @@ class Defective(Exception):
 class Read:
     """Works off what is due; any number of them may do so, on any machines."""
 
-    def __init__(self, wyckoff: Wyckoff, outbox: Outbox, *, quiet_s: float = QUIET_S) -> None:
+    def __init__(
+        self,
+        wyckoff: Wyckoff,
+        outbox: Outbox,
+        *,
+        quiet_s: float = QUIET_S,
+        pouring: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """While bars are `pouring` in, those of a symbol may be in the next batch, and quiet takes longer."""
+        self._pouring = pouring
         self._wyckoff = wyckoff
         self._outbox = outbox
         self._quiet_s = quiet_s
@@ -111,8 +122,9 @@ class Read:
 
     async def _block(self) -> bool:
         """Read some symbols that are due, all or none of them."""
+        quiet_s = max(self._quiet_s, POURING_QUIET_S) if self._pouring() else self._quiet_s
         async with self._wyckoff.due(
-            self._symbols, self._quiet_s, self._patience_s, without=self._defective
+            self._symbols, quiet_s, self._patience_s, without=self._defective
         ) as block:
             if block is None:
                 return False

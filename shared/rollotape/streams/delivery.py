@@ -120,6 +120,10 @@ class Delivery:
         """Whether every loop turns. One that waits for an outage to end is alive; one that hangs is not."""
         return all(subscriber.alive() for subscriber in self._running.values())
 
+    def behind(self) -> bool:
+        """Whether entries pour in: some partition was last handed as much as it could be."""
+        return any(subscriber.behind for subscriber in self._running.values())
+
     def failures(self) -> dict[str, str]:
         """Streams whose last turn failed, and why."""
         return {

@@ -94,6 +94,8 @@ class PartitionSubscriber(StreamBatchSubscriber):
         self._beat = time.monotonic()
         self._queueing = False
         self._applied = False
+        self.behind = False
+        """The last answer was as much as can be asked for, or more than one batch: there may be more."""
         self.failure: str | None = None
 
     # ---- FastStream's lifecycle
@@ -191,7 +193,9 @@ class PartitionSubscriber(StreamBatchSubscriber):
         await self._handle(raw, "claimed")
 
     async def _new(self) -> None:
-        await self._handle(await self._read(b">", block_ms=BLOCK_MS), "new")
+        raw = await self._read(b">", block_ms=BLOCK_MS)
+        self.behind = len(raw) >= self._plan.batch_entries
+        await self._handle(raw, "new")
 
     async def _read(self, after: bytes, *, block_ms: int | None) -> Raw:
         answer: Any = await self._client.xreadgroup(
@@ -248,7 +252,8 @@ class PartitionSubscriber(StreamBatchSubscriber):
         entries = [Entry(stream, name.decode(), fields) for name, fields in raw if fields and name]
         if len(entries) < len(raw):
             self._drop_gone(raw)
-        for batch in pieces(entries, self._plan.weigh, self._plan.batch_bars):
+        for number, batch in enumerate(pieces(entries, self._plan.weigh, self._plan.batch_bars)):
+            self.behind = self.behind or number > 0
             await self._attempts.finish(batch)
 
     def _drop_gone(self, raw: Raw) -> None:
