@@ -247,9 +247,7 @@ class Running:
         return self.standing.phase == "live"
 
     async def interrupted(self, times: int) -> None:
-        async with asyncio.timeout(20):
-            while self.standing.interruptions < times:
-                await asyncio.sleep(0)
+        await eventually(lambda: asyncio.sleep(0, self.standing.interruptions >= times))
 
     async def sent(self, count: int) -> list[tuple[str, float, int]]:
         """The bars of AAPL, when there are so many."""
