@@ -1,6 +1,8 @@
 """What is missing: the rules one by one, and against a plain reference."""
 
+import gzip
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -139,6 +141,32 @@ def test_bars_that_nobody_expects_change_nothing() -> None:
     odd = [start + 900_000_000 for start in expected[::3]] + [expected[5] + 12 * 3_600_000_000]
     starts = without(expected, 200)
     assert found("30m", [*starts, *odd]) == found("30m", starts) != []
+
+
+def test_the_known_holes_of_real_days_are_found(shared_data: Path) -> None:
+    """Five years of the S&P 500: what its notes name, and nothing else of these symbols."""
+    wanted = ("AAPL", "BMY", "DHR", "ES", "ICE", "ORCL")
+    series: dict[str, list[int]] = {symbol: [] for symbol in wanted}
+    with gzip.open(shared_data / "bars_daily_sp500.csv.gz", "rt") as file:
+        for line in file:
+            symbol, day, *numbers = line.rstrip().split(",")
+            if symbol in series and all(numbers):
+                series[symbol].append(us(f"{day}T00:00Z"))
+    holes = {
+        symbol: [(str(np.datetime64(g.first, "us"))[:10], g.bars) for g in found("1d", starts, starts[-1])]
+        for symbol, starts in series.items()
+    }
+    assert holes == {
+        "AAPL": [],
+        "BMY": [("2013-04-26", 1), ("2013-06-07", 1)],
+        "DHR": [
+            ("2013-04-26", 1), ("2013-09-09", 3), ("2014-06-10", 1), ("2015-03-09", 10),
+            ("2015-07-17", 1), ("2016-01-12", 1), ("2016-04-04", 1),
+        ],
+        "ES": [("2015-03-09", 10), ("2015-07-17", 1)],
+        "ICE": [("2013-04-26", 1), ("2013-09-09", 3), ("2014-06-10", 1)],
+        "ORCL": [("2013-07-15", 2)],
+    }  # fmt: skip
 
 
 # ---- the whole, and parts of it
