@@ -123,3 +123,32 @@ async def test_before_the_first_moment_there_is_none() -> None:
 
     assert (standing.moment, standing.away, standing.behind) == (None, True, True)
     await generations.close()
+
+
+NOON_US = 1_795_194_000_000_000
+"""In New York, on the day of the moments here."""
+
+
+@pytest.mark.parametrize(
+    ("next_exit_us", "passed_s", "moved_us"),
+    [
+        (None, 0.0, 0),
+        (None, 0.25, 250_000),
+        (NOON_US + 250_001, 0.25, 250_000),
+        (NOON_US + 250_000, 0.25, 0),  # by then another trade is over
+        (None, 12 * 3_600.0 - 1, 43_199_000_000),
+        (None, 12 * 3_600.0, 0),  # another day
+    ],
+)
+async def test_a_moment_moves_on_by_the_clock_while_nothing_else_changes(
+    next_exit_us: int | None, passed_s: float, moved_us: int
+) -> None:
+    source, clock = Source(), Clock()
+    source.moment = MOMENT._replace(now_us=NOON_US, next_exit_us=next_exit_us)
+    generations = Generations(source, every_s=60, clock=clock)
+    assert generations.moved_on(source.moment) == source.moment  # nobody knows what time it is there
+    await generations.current()
+    clock.now += passed_s
+
+    assert generations.moved_on(source.moment) == source.moment._replace(now_us=NOON_US + moved_us)
+    await generations.close()

@@ -323,7 +323,7 @@ class Answers:
         began = time.perf_counter()
         holding = asyncio.create_task(self._shelf.hold(key, token))
         try:
-            content = await compute(moment)
+            content = await compute(self._generations.moved_on(moment))
         finally:
             holding.cancel()
         metrics.ANSWERS_SECONDS.labels(self._dataset).observe(time.perf_counter() - began)

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
 from rollotape.errors import Unavailable
 from rollotape.postgres.generations import Moment
+from rollotape.postgres.questions import NEW_YORK
 
 EVERY_S = 0.1
 FRESH_S = 0.9
@@ -60,6 +62,7 @@ class Generations:
         self._clock = clock
         self._standing = Standing(None, 0, away=True)
         self._known_until = clock()
+        self._heard_at = clock()
         self._wanted_at = clock()
         self._said_away = False
         self._asking: asyncio.Task[Standing] | None = None
@@ -77,6 +80,20 @@ class Generations:
     async def next(self) -> Standing:
         """Ask now, or hear the answer to a question that is under way."""
         return await asyncio.shield(self._ask())
+
+    def moved_on(self, moment: Moment) -> Moment:
+        """A moment by the clock of now, as long as that is all that changes.
+
+        What is rolled up just before an answer is computed counts trades that ended after the moment was
+        asked for: they would have to be told from those of before one by one.
+        """
+        latest = self._standing.moment
+        if latest is None or self._standing.away:
+            return moment
+        now_us = latest.now_us + int((self._clock() - self._heard_at) * 1e6)
+        day = datetime.fromtimestamp(now_us / 1e6, NEW_YORK).date().isoformat()
+        over = moment.next_exit_us is not None and moment.next_exit_us <= now_us
+        return moment if day != moment.day or over else moment._replace(now_us=max(now_us, moment.now_us))
 
     async def close(self) -> None:
         """Leave PostgreSQL alone; asking begins again with the next `current`."""
@@ -119,7 +136,8 @@ class Generations:
         if self._said_away:
             log.info("generation_known_again", generation=moment.generation)
         self._said_away = False
-        since = self._clock() if other else before.since
+        self._heard_at = self._clock()
+        since = self._heard_at if other else before.since
         self._standing = Standing(moment, before.serial + other, away=False, since=since)
 
     def _lost(self, reason: str) -> None:
