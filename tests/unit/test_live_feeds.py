@@ -170,11 +170,13 @@ class TestCatchingUp:
 
     async def test_what_was_restated_meanwhile_is_sent_and_the_rest_is_not(self) -> None:
         tape, start = Tape(), us(OPEN)
-        await outgoing_to(tape).tell([said(start), said(start + MINUTE_US)])
+        bars = [said(start + i * MINUTE_US) for i in range(10)]
+        await outgoing_to(tape).tell(bars)
         tape.payloads.clear()
-        past = Past(said(start), said(start + MINUTE_US, 99.5, revision=400))
+        restated = {i: said(start + i * MINUTE_US, 99.5, revision=400) for i in (1, 5, 9)}
+        past = Past(*(restated.get(i, bar) for i, bar in enumerate(bars)))
         await catch_up(past, tape, start + 10 * MINUTE_US).run("1m", ["AAPL"])
-        assert tape.closes("AAPL") == [("14:31", 99.5, 400)]
+        assert tape.closes("AAPL") == [("14:35", 99.5, 400), ("14:39", 99.5, 400)]  # and 14:31 is too old
 
     async def test_again_compares_everything_once_and_leaves_what_a_hand_corrected(self) -> None:
         tape, start = Tape(), us(OPEN)
