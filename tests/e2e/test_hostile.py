@@ -19,7 +19,7 @@ from support import databases
 from support.gateway import Judge
 from support.populated import give_key, tidy
 
-EXAMPLES, MESSAGES = 4, 500
+EXAMPLES, MESSAGES = 2, 500
 """A sample, of each operation and in all; `make fuzz` has more."""
 SEED = 20_181_224
 JSON = {"Content-Type": "application/json"}

@@ -47,7 +47,7 @@ def test_a_stack_says_where_it_is_and_answers_there(data_dir: Path) -> None:
         assert all((data_dir / "logs" / f"{name}.log").exists() for name in up.found.services)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_stops_everything_in_order(number: signal.Signals, data_dir: Path) -> None:
     with running_stack(data_dir) as up:
         pids = processes_of(up)

@@ -290,7 +290,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], Path], str]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+OFTEN = ("cut off", "a newer schema", "a row more")
+"""The damages that every run of the tests does; `make chaos` does all."""
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=[pytest.mark.long] * (name not in OFTEN)) for name in DAMAGES]
+)
 def test_what_is_no_whole_backup_is_refused_and_changes_nothing(
     settings: Settings, environment: Environment, tmp_path: Path, damage: str
 ) -> None:
