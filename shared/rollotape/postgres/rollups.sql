@@ -8,8 +8,9 @@ FROM unrolled_days
 SELECT EXISTS (SELECT FROM unrolled_days)
 
 -- name: lock
--- One roller at a time; another one would do the same work, and wait for these rows.
-SELECT pg_try_advisory_xact_lock($1)
+-- One roller at a time; another one would do the same work, and wait for these rows. Plans are made for the keys that
+-- there are: one for any keys takes them for few, and compares hundreds with each row of a period.
+SELECT pg_try_advisory_xact_lock($1), set_config('plan_cache_mode', 'force_custom_plan', true)
 
 -- name: standing
 SELECT i.epoch::text, g.generation FROM installation i, generations g WHERE g.dataset = 'analytics'
