@@ -72,6 +72,11 @@ class Read:
         self._aside = False
         """A later rule set has read here: what we read, it would read again, and so forth."""
 
+    @property
+    def quiet_s(self) -> float:
+        """How long no bar must have come, as things stand."""
+        return max(self._quiet_s, POURING_QUIET_S) if self._pouring() else self._quiet_s
+
     async def once(self) -> bool:
         """Read everything that is due now; false when nothing was.
 
@@ -122,9 +127,8 @@ class Read:
 
     async def _block(self) -> bool:
         """Read some symbols that are due, all or none of them."""
-        quiet_s = max(self._quiet_s, POURING_QUIET_S) if self._pouring() else self._quiet_s
         async with self._wyckoff.due(
-            self._symbols, quiet_s, self._patience_s, without=self._defective
+            self._symbols, self.quiet_s, self._patience_s, without=self._defective
         ) as block:
             if block is None:
                 return False
@@ -213,7 +217,7 @@ async def work(read: Read, wake: asyncio.Event) -> NoReturn:
 async def _pause(read: Read, wake: asyncio.Event) -> None:
     """Until bars were committed, here or, within `POLL_S`, elsewhere; then for them to be quiet."""
     if await read.unread():
-        await asyncio.sleep(QUIET_S / 2)
+        await asyncio.sleep(max(QUIET_S, read.quiet_s) / 2)  # every replica looks, and most find nothing due
         return
     wake.clear()
     try:
