@@ -1,11 +1,15 @@
 """What `rollo feed` is asked wrongly is said before anything is connected or sent."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rollotape.cli.feed import app
+from rollotape.cli.feeding import Terminal, line
+from rollotape.producers.feeds.standing import Standing
 
 ACCOUNT = {"ROLLO_ALPACA_KEY": "k", "ROLLO_ALPACA_SECRET": "s"}
 NOWHERE = {
@@ -59,3 +63,18 @@ def test_symbols_of_a_file_are_the_first_words_of_its_lines(
     path.write_text("# mine\naapl Apple\n\nBRK-B,Berkshire\nno!\n")
     done = CliRunner().invoke(app, ["yfinance", "--symbols", "spy", "--symbols-file", str(path)])
     assert "--symbols NO!: must be" in done.stderr
+
+
+def test_a_terminal_shows_sentences_above_one_line_that_changes() -> None:
+    shown = io.StringIO()
+    terminal = Terminal("alpaca", Console(file=shown, force_terminal=True, width=120))
+    standing = Standing("live", sent=1_234, restated=5, newest_us=1_772_634_600_000_000, interruptions=2)
+    with terminal:
+        terminal.happened("live", "bars [follow] as they close", reason="x")
+        terminal.stands(standing)
+        terminal.happened("stopped", "1,234 bars sent")
+    assert "bars [follow] as they close" in shown.getvalue()
+    assert "1,234 bars sent\n" not in shown.getvalue()
+    assert line(standing) == (
+        "live  1,234 bars sent  5 restated  newest 2026-03-04 14:30 UTC  2 interruptions"
+    )
