@@ -29,7 +29,7 @@ GRACE_OF_DAYS_US = 12 * 60 * MINUTE_US
 """Vendors deliver days in the evening."""
 SERIES = 50
 """Looked at in one transaction, which has to be short."""
-MOST_BARS = 100_000
+MOST_BARS = 20_000
 """Of one series in one transaction; what is left of it is marked again."""
 SETTLE_S = 60.0
 """So long a gap is only known before anybody is asked: bars that were sent out of order are on their way."""
