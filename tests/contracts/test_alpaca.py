@@ -192,8 +192,8 @@ class TestConnecting:
         ("about", "change", "says"),
         [
             ({}, {"secret": "wrong"}, "402 auth failed: the key and its secret are rejected"),
-            ({"sources": ("sip",)}, {}, "409 insufficient subscription: .* --source"),
-            ({"symbols_limit": 1}, {}, "405 symbol limit exceeded: --symbols has more"),
+            ({"sources": ("sip",)}, {}, "409 insufficient subscription: .* include --source iex"),
+            ({"symbols_limit": 1}, {}, "405 symbol limit exceeded: --symbols names 2, more"),
         ],
         ids=["bad key", "no such data", "too many symbols"],
     )

@@ -104,7 +104,7 @@ class AlpacaHistory:
             await self._sleep(http.pause_s(answer, self._now_us() / 1e6))
         if answer.status == 200:
             return answer
-        raise complaint(answer)
+        raise complaint(answer, self._account.source)
 
 
 def question(
@@ -146,7 +146,7 @@ def page(answer: Answer, timeframe: str, asked_us: int, sessions: Sessions) -> t
         raise Unavailable(f"Alpaca's history answers what is no page of bars: {error!r}") from error
 
 
-def complaint(answer: Answer) -> Refused | Unavailable:
+def complaint(answer: Answer, source: str) -> Refused | Unavailable:
     """An answer that is none, as what follows from it."""
     try:
         said = str(orjson.loads(answer.body)["message"])[:200]
@@ -154,7 +154,7 @@ def complaint(answer: Answer) -> Refused | Unavailable:
         said = answer.body[:200].decode("utf-8", "replace").strip()
     told = f"Alpaca's history says {answer.status} {said}".strip()
     if answer.status in (401, 403) and "subscription" in said:
-        return Refused(f"{told}: the subscription of this key does not include the data of --source")
+        return Refused(f"{told}: the subscription of this key does not include --source {source}")
     if answer.status in (401, 403):
         return Refused(f"{told}: see to ROLLO_ALPACA_KEY and ROLLO_ALPACA_SECRET")
     if answer.status in (400, 404, 422):

@@ -38,8 +38,12 @@ Heard = TypeVar("Heard", Welcome, Authenticated, Subscribed)
 class Minutes:
     """Bars of one connection, as they come. They wait here while the past is caught up with."""
 
-    def __init__(self, socket: ClientConnection, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, socket: ClientConnection, source: str, symbols: int, now_us: Callable[[], int]
+    ) -> None:
         self._socket = socket
+        self._source = source
+        self._symbols = symbols
         self._now_us = now_us
         self._waiting: list[Said] = []
         self._came = asyncio.Event()
@@ -51,7 +55,7 @@ class Minutes:
             Unavailable: the connection is over. Refused: another one would end the same way.
         """
         while True:
-            self._take(await _words(self._socket, self._now_us))
+            self.take(await _words(self._socket, self._now_us))
 
     async def next(self) -> list[Said]:
         """Everything that came since the last time, at least one bar."""
@@ -60,16 +64,24 @@ class Minutes:
         bars, self._waiting = self._waiting, []
         return bars
 
-    def _take(self, words: Sequence[Word]) -> None:
+    def take(self, words: Sequence[Word]) -> None:
         for word in words:
             if isinstance(word, Said):
                 self._waiting.append(word)
             elif isinstance(word, Trouble):
-                _heed(word)
+                self._heed(word)
             elif isinstance(word, Strange):
                 log.warning("alpaca_strange", said=word.text)
         if self._waiting:
             self._came.set()
+
+    def _heed(self, trouble: Trouble) -> None:
+        said = protocol.in_words(trouble, source=self._source, count=self._symbols)
+        if trouble.then is Then.STOP:
+            raise Refused(said)
+        if trouble.then is Then.AGAIN:
+            raise Unavailable(said)
+        log.warning("alpaca_trouble", said=said)
 
 
 @asynccontextmanager
@@ -93,7 +105,7 @@ async def connected(
             connect(place, max_size=LARGEST, open_timeout=greeting_s, logger=_WIRE) as socket,
         ):
             greeting.reschedule(asyncio.get_running_loop().time() + greeting_s)
-            minutes = Minutes(socket, now_us)
+            minutes = Minutes(socket, account.source, len(symbols), now_us)
             await _greet(socket, account, symbols, minutes, now_us)
             greeting.reschedule(None)
             yield minutes
@@ -136,7 +148,7 @@ async def _hear(
     """The next word of a kind; what else comes before it is taken as it comes later."""
     while True:
         words = await _words(socket, now_us)
-        minutes._take([word for word in words if not isinstance(word, kind)])
+        minutes.take([word for word in words if not isinstance(word, kind)])
         for word in words:
             if isinstance(word, kind):
                 return word
@@ -148,12 +160,3 @@ async def _words(socket: ClientConnection, now_us: Callable[[], int]) -> list[Wo
     except WebSocketException as error:
         raise Unavailable(f"Alpaca's stream: {error}") from None
     return protocol.read(text, now_us())
-
-
-def _heed(trouble: Trouble) -> None:
-    said = protocol.in_words(trouble)
-    if trouble.then is Then.STOP:
-        raise Refused(said)
-    if trouble.then is Then.AGAIN:
-        raise Unavailable(said)
-    log.warning("alpaca_trouble", said=said)

@@ -71,17 +71,19 @@ _CONSEQUENCES = {
 _MEANING = {
     400: "a symbol of --symbols is none that Alpaca could have",
     402: "the key and its secret are rejected: see to ROLLO_ALPACA_KEY and ROLLO_ALPACA_SECRET",
-    405: "--symbols has more than the subscription of this key allows",
+    405: "--symbols names {count:,}, more than the subscription of this key allows",
     406: "another program is connected with this key, and one connection is allowed",
     407: "this program reads too slowly",
-    409: "the subscription of this key does not include the data of --source",
-    410: "--source has no minute bars",
+    409: "the subscription of this key does not include --source {source}",
+    410: "--source {source} has no minute bars",
 }
 
 
-def in_words(trouble: Trouble) -> str:
+def in_words(trouble: Trouble, *, source: str, count: int) -> str:
+    """With what was asked for: the source, and how many symbols."""
     said = f"Alpaca says {trouble.code} {trouble.message}"
-    return f"{said}: {_MEANING[trouble.code]}" if trouble.code in _MEANING else said
+    meaning = _MEANING.get(trouble.code)
+    return f"{said}: {meaning.format(source=source, count=count)}" if meaning else said
 
 
 def authenticate(key: str, secret: str) -> str:
