@@ -92,6 +92,10 @@ def test_everything_works_with_the_rights_that_are_documented(place: Place, tmp_
 
         sent = _rollo("import", str(tmp_path / "bars_daily_etf.csv.gz"), "--wait", **place.of("producer"))
         assert sent.returncode == 0, sent.stderr
+        rows = tmp_path / "rows.csv"
+        rows.write_text("symbol,date,open,high,low,close,volume\nFED,2024-01-02,1,1,1,1,1\n")
+        fed = _rollo("feed", "csv", str(rows), **place.of("producer"), ROLLO_DATA=str(tmp_path))
+        assert fed.stdout.startswith("1 bars sent"), fed.stderr
         assert gateway.post("/api/patterns", json={"patterns": [EVENT]}).status_code == 202
         eventually_sync(lambda: "AAPL" in gateway.get("/api/patterns/scan").text, what="a scan")
         with gateway.stream("GET", "/api/patterns/stream") as told:
