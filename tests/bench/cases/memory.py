@@ -18,8 +18,7 @@ from redis.asyncio import Redis
 
 from bench.figures import Figure
 from bench.market import SEED
-from bench.soaking import waiting
-from bench.stage import END_S, PARTITIONS, Stage, Stalled, until
+from bench.stage import END_S, PARTITIONS, STREAMS, Stage, Stalled, until
 from rollotape import calendars
 from rollotape.domain.bars import NUMBERS
 from rollotape.events import MAX_FRAME_BARS
@@ -27,6 +26,7 @@ from rollotape.events import STREAMS as CONTRACTS
 from rollotape.producers.frames import Message
 from rollotape.producers.importer import Readers
 from rollotape.streams.partitions import partition_of, stream_name
+from rollotape.streams.position import positions
 from rollotape.streams.producer import Producer
 from rollotape.supervisor import Supervisor
 from support import databases
@@ -109,7 +109,7 @@ async def run(stage: Stage) -> AsyncIterator[Figure]:
                 watch = Watch(redis, supervisor, Sent())
                 sending_s, ended_s = await _through(stage, watch, total)
         finally:
-            await asyncio.to_thread(supervisor.stop)
+            await asyncio.to_thread(supervisor.kill)  # Wyckoff's reading goes on for minutes
         counts = "SELECT (SELECT count(*) FROM bars), (SELECT count(*) FROM dead_letters)"
         [[kept, dead]] = databases.fetch(url, counts)
     if (kept, dead) != (watch.sent.rows, 0):
@@ -134,9 +134,10 @@ async def _through(stage: Stage, watch: Watch, total: int) -> tuple[float, float
             sending_s = time.monotonic() - watch.began
 
             async def nothing_waits() -> bool:
-                return await waiting(watch.redis) == 0
+                found = await positions(watch.redis, "detector", STREAMS)
+                return not sum(position.waiting for position in found.values())
 
-            await until(nothing_waits, "nothing unread or pending", END_S)
+            await until(nothing_waits, "no bars unread or pending", END_S)
             ended_s = time.monotonic() - watch.began
         watching.cancel()
     return sending_s, ended_s
@@ -216,7 +217,7 @@ def _figures(watch: Watch, sending_s: float, ended_s: float) -> Iterator[Figure]
     late = [look for look in looks if look.bars > watch.sent.rows / 2] or looks[-1:]
     first, second = (max(look.streams for look in some) for some in (half, late))
     yield Figure("memory.bars", watch.sent.rows, "bars sent and stored")
-    yield Figure("memory.bars_per_second", watch.sent.rows / ended_s, "until nothing waited any more")
+    yield Figure("memory.bars_per_second", watch.sent.rows / ended_s, "until no bar waited any more")
     yield Figure("memory.streams_peak_mb", max(first, second) / MB, "most that all streams held together")
     yield Figure("memory.first_half_peak_mb", first / MB, "while the first half of the bars was sent")
     yield Figure("memory.second_half_peak_mb", second / MB, "while the second half of the bars was sent")
