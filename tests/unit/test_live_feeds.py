@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,7 +12,7 @@ from rollotape.producers.feeds.again import AskedAgain
 from rollotape.producers.feeds.closing import end_us, next_look_us
 from rollotape.producers.feeds.history import CatchUp
 from rollotape.producers.feeds.said import BY_HAND, LATEST, Known, Said, revision, weight
-from rollotape.producers.feeds.sending import sessions_of
+from rollotape.producers.feeds.sending import Polls, sessions_of
 from rollotape.producers.feeds.standing import Standing
 from rollotape.producers.feeds.turns import Lost, Turn, together
 from rollotape.producers.keeper import Request
@@ -190,6 +190,41 @@ class TestCatchingUp:
         assert {row["revision"] for row in tape.rows} == {LATEST}
         await job.run("1m", ["AAPL"])
         assert len(tape.rows) == 29
+
+
+class TestPolls:
+    async def test_a_history_is_asked_a_moment_after_each_bar_and_not_at_night(self) -> None:
+        now, asked = [OPEN + timedelta(hours=6, minutes=52)], list[datetime]()
+
+        async def sleep(seconds: float) -> None:
+            now[0] += timedelta(seconds=seconds)
+            if len(asked) == 8:
+                raise asyncio.CancelledError
+
+        class Watching(CatchUp):
+            async def run(self, timeframe: str, symbols: Sequence[str]) -> set[str]:
+                asked.append(now[0])
+                return await super().run(timeframe, symbols)
+
+        def now_us() -> int:
+            return us(now[0])
+
+        tape = Tape()
+        job = Watching(
+            Past(said(us(OPEN))), tape, outgoing_to(tape), calendars.sessions(),
+            since_us=lambda _: us(OPEN), now_us=now_us,
+        )  # fmt: skip
+        polls = Polls(
+            job, ["AAPL"], calendars.sessions(), Heard(), Standing(),
+            delay_s=20, now_us=now_us, sleep=sleep,
+        )  # fmt: skip
+        with pytest.raises(asyncio.CancelledError):
+            await polls.follow("5m")
+        assert [f"{when:%d %H:%M:%S}" for when in asked] == [
+            "04 21:25:20", "05 14:35:20", "05 14:40:20", "05 14:45:20", "05 14:50:20", "05 14:55:20",
+            "05 15:00:20", "05 15:05:20",
+        ]  # fmt: skip
+        assert tape.closes("AAPL") == [("14:30", 100.0, 0)]
 
 
 class Rows:
