@@ -170,6 +170,9 @@ def _say_postgres(found: Vitals) -> None:
         metrics.LEASES_OWNED, metrics.LEASES_OWNERS, metrics.DEAD_LETTERS, metrics.GAPS, metrics.GAPS_BARS
     ):  # fmt: skip
         gauge.clear()
+    for timeframe in found.newest_us:
+        metrics.GAPS.labels(timeframe, "recent").set(0)
+        metrics.GAPS_BARS.labels(timeframe, "recent").set(0)
     for timeframe, state, gaps, bars in found.gaps:
         metrics.GAPS.labels(timeframe, state).set(gaps)
         metrics.GAPS_BARS.labels(timeframe, state).set(bars)

@@ -93,6 +93,26 @@ def test_a_journal_that_is_full_says_so_until_something_is_forgotten(tmp_path: P
         assert journal.has_room
 
 
+def test_a_full_disk_costs_what_was_not_written_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as journal:
+        journal.append(MESSAGES[:1])
+        write, tries = os.write, iter([5])
+
+        def full(file: int, what: memoryview) -> int:
+            for some in tries:
+                return write(file, what[:some])
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(OSError, match="No space left"):
+                journal.append(MESSAGES[1:2])
+        journal.append(MESSAGES[2:])
+    assert kept(tmp_path) == [MESSAGES[0], MESSAGES[2]]
+
+
 def test_two_producers_never_share_a_journal(tmp_path: Path) -> None:
     with opened(tmp_path), pytest.raises(Refused, match="is in use: is the same producer running"):
         opened(tmp_path).__enter__()

@@ -135,8 +135,12 @@ class Journal:
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._sizes[self._path] = 0
         left = memoryview(lines)
-        while left:
-            left = left[os.write(self._file, left) :]
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError:
+            os.ftruncate(self._file, self._sizes[self._path])  # what comes later must begin a line
+            raise
         self._sizes[self._path] += len(lines)
         self._is_dirty = True
 
