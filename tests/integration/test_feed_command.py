@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import asyncpg
 import orjson
 import pytest
 from redis.asyncio import Redis
@@ -171,6 +172,37 @@ def _read(url: str) -> bytes:
     with urlopen(url, timeout=10) as answer:
         body: bytes = answer.read()
         return body
+
+
+async def test_bars_that_an_auditor_misses_are_asked_for_at_the_source(
+    environment: Environment, settings: Settings, redis_client: Redis, tmp_path: Path
+) -> None:
+    """Of long ago, where no feed looks by itself; of one minute nothing traded."""
+    ago = datetime.now(UTC).replace(hour=15, minute=0, second=0, microsecond=0) - timedelta(days=20)
+    missing = [ago, ago + timedelta(minutes=5)]
+    connection = await asyncpg.connect(settings.database_url)
+    for ts in missing:
+        await connection.execute(
+            "INSERT INTO gaps (symbol, timeframe, first_ts, last_ts, bars, kind, next_ask_at)"
+            " VALUES ('AAPL', '1m', $1, $1, 1, 'gap', now())",
+            ts,
+        )
+    async with fake_alpaca() as fake:
+        told = {
+            **environment, "ROLLO_ALPACA_KEY": KEY, "ROLLO_ALPACA_SECRET": SECRET,
+            "ROLLO_ALPACA_STREAM_URL": fake.stream_url, "ROLLO_ALPACA_DATA_URL": fake.data_url,
+        }  # fmt: skip
+        fake.keeps("1Min", "AAPL", [past(ago, 107.0), past(ago + timedelta(minutes=1), 108.0)])
+        with feed(told, tmp_path, "alpaca", "--symbols", "AAPL", "--timeframe", "1m"):
+            await eventually(lambda: _has(redis_client, 107.0))
+
+            async def answers() -> bool:
+                rows = await connection.fetch("SELECT answer, asked_of FROM gaps ORDER BY first_ts")
+                return [tuple(row) for row in rows] == [("sent", "alpaca"), ("nothing", "alpaca")]
+
+            await eventually(answers)
+    await connection.close()
+    assert await closes(redis_client) == [107.0]
 
 
 async def test_days_of_yahoo_reach_the_streams_through_its_library(
