@@ -77,15 +77,19 @@ class Auditor:
         """
         done = Round()
         with unavailable("auditor"):
-            newest = await gaps.compact(self._pool)
+            newest = await self._newest_mark()
             targets = self.targets(await gaps.fronts(self._pool))
             while await self._marked(done, targets, newest):
                 if done.is_cut:
-                    newest, done.is_cut = await gaps.compact(self._pool), False
+                    newest, done.is_cut = await self._newest_mark(), False
             for timeframe in targets:
                 while await self._due(done, targets, timeframe):
                     pass
         return done
+
+    async def _newest_mark(self) -> int:
+        await gaps.compact(self._pool, 1)
+        return await gaps.newest_mark(self._pool)
 
     def targets(self, fronts: dict[str, int]) -> dict[str, int]:
         """Up to when bars are expected: nobody has any later, or they may still come."""

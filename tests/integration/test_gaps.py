@@ -19,6 +19,7 @@ from rollotape.domain.sessions import DAY_US, Times
 from rollotape.postgres import gaps
 from rollotape.postgres.gaps import Mark, Request, Serves
 from rollotape.postgres.pool import open_pool
+from rollotape.postgres.tape import Tape
 from rollotape.settings import Settings
 from rollotape.verify import verify
 from support.bars import us
@@ -142,6 +143,16 @@ async def test_nothing_is_looked_at_twice_without_a_reason(pool: "asyncpg.Pool[A
     await keep(pool, "A", "1m", expected[-1:])
     again = await auditor(pool).turn()
     assert (again.series, again.bars) == (1, 104), "the bars near the one that came"
+
+
+async def test_many_marks_of_a_series_become_one(pool: "asyncpg.Pool[Any]") -> None:
+    async with pool.acquire() as connection:
+        await gaps.mark(connection, [Mark("A", "1d", n * DAY_US, (n + 2) * DAY_US) for n in range(30)])
+        await gaps.mark(connection, [Mark("B", "1d", n * DAY_US, n * DAY_US) for n in range(3)])
+    await Tape(pool).compact_marks()
+    marks = "SELECT symbol, first_ts, last_ts FROM unaudited_bars ORDER BY symbol, first_ts"
+    found = [tuple(row) for row in await pool.fetch(marks)]
+    assert found == [("A", 0, 31 * DAY_US), *(("B", n * DAY_US, n * DAY_US) for n in range(3))]
 
 
 async def test_a_day_is_not_missed_before_somebody_has_it_and_vendors_had_their_time(

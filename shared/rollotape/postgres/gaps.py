@@ -108,9 +108,12 @@ async def only_auditor(connection: Any) -> bool:
     return bool(await connection.fetchval(_SQL["only_auditor"]))
 
 
-async def compact(pool: "asyncpg.Pool[Any]") -> int:
-    """Have one mark for each series; the newest one."""
-    await pool.execute(_SQL["compact"])
+async def compact(pool: "asyncpg.Pool[Any]", most: int) -> None:
+    """Have one mark for each series that has more than `most`."""
+    await pool.execute(_SQL["compact"], most)
+
+
+async def newest_mark(pool: "asyncpg.Pool[Any]") -> int:
     return int(await pool.fetchval(_SQL["newest_mark"]))
 
 

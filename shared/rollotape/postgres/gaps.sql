@@ -3,10 +3,14 @@
 SELECT pg_try_advisory_xact_lock(hashtextextended('rollo-auditor', 0));
 
 -- name: compact
--- One mark for each series says as much as many.
-WITH taken AS (
+-- One mark for each series says as much as many; where there are more than $1 of them.
+WITH many AS (
+    SELECT symbol, timeframe FROM unaudited_bars GROUP BY symbol, timeframe HAVING count(*) > $1
+),
+taken AS (
     DELETE FROM unaudited_bars WHERE id IN (
-        SELECT id FROM unaudited_bars ORDER BY id LIMIT 100000 FOR UPDATE SKIP LOCKED)
+        SELECT u.id FROM unaudited_bars u JOIN many USING (symbol, timeframe)
+        ORDER BY u.id LIMIT 100000 FOR UPDATE OF u SKIP LOCKED)
     RETURNING symbol, timeframe, first_ts, last_ts
 )
 INSERT INTO unaudited_bars (symbol, timeframe, first_ts, last_ts)

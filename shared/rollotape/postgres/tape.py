@@ -20,6 +20,8 @@ from rollotape.postgres.outbox import Unsaid
 from rollotape.postgres.sql import queries
 from rollotape.postgres.versions import Version, draw
 
+UNAUDITED = 20
+"""So many marks of a series wait for the auditor, who comes every few minutes, before they become one."""
 _EVALUABLE = (False, True, None)
 """By the code kept in arrays: 0, 1, and -1, which Python reads as the last."""
 
@@ -98,7 +100,7 @@ class Tape:
     async def compact_marks(self) -> None:
         for name in ("compact_marks", "compact_unread", "compact_newest"):
             await self._pool.execute(self._sql[name])
-        await gaps.compact(self._pool)
+        await gaps.compact(self._pool, UNAUDITED)
 
     async def _write(
         self, connection: Any, analysis: Analysis, first_changes: Mapping[Key, int]
