@@ -198,8 +198,12 @@ async def test_requests_wait_until_bars_on_their_way_have_come(pool: "asyncpg.Po
     await auditor(pool).turn()
     anything = Serves(None, frozenset(TIMEFRAMES))
     assert await gaps.take(pool, "x", anything, 9, 60) == []
-    await pool.execute("UPDATE gaps SET next_ask_at = next_ask_at - interval '1 minute'")
+    due = "UPDATE gaps SET next_ask_at = now() - interval '1 minute'"
+    await pool.execute(due)
     assert len(await gaps.take(pool, "x", anything, 9, 60)) == 1
+    await pool.execute(due)
+    await keep(pool, "A", "1d", [days[100]])
+    assert await gaps.take(pool, "x", anything, 9, 60) == [], "it came, and nobody has looked since"
 
 
 async def test_a_series_that_ended_is_no_gap_and_is_looked_at_when_it_goes_on(

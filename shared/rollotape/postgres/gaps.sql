@@ -115,12 +115,16 @@ WHERE (a.until, a.followed) IS DISTINCT FROM (greatest(a.until, EXCLUDED.until),
 
 -- name: take
 -- Requests that are due and that somebody serves ($1 symbols, null: any; $2 timeframes); nobody else takes them
--- for $5 seconds.
+-- for $5 seconds. What has been stored since the auditor looked is not asked for.
 UPDATE gaps g SET asked_at = now(), asked_of = $3, next_ask_at = now() + $5 * interval '1 second'
-FROM (SELECT symbol, timeframe, first_ts FROM gaps
-      WHERE kind = 'gap' AND answer IS DISTINCT FROM 'nothing' AND next_ask_at <= now() AND asks < $6
-        AND timeframe = ANY($2::text[]) AND ($1::text[] IS NULL OR symbol = ANY($1::text[]))
-      ORDER BY next_ask_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS d
+FROM (SELECT f.symbol, f.timeframe, f.first_ts FROM gaps f
+      WHERE f.kind = 'gap' AND f.answer IS DISTINCT FROM 'nothing' AND f.next_ask_at <= now() AND f.asks < $6
+        AND f.timeframe = ANY($2::text[]) AND ($1::text[] IS NULL OR f.symbol = ANY($1::text[]))
+        AND f.bars > (SELECT count(*) FROM (
+            SELECT FROM bars b WHERE b.symbol = f.symbol AND b.timeframe = f.timeframe
+                                 AND b.ts BETWEEN f.first_ts AND f.last_ts AND b.hours = 'regular'
+            LIMIT f.bars) came)
+      ORDER BY f.next_ask_at LIMIT $4 FOR UPDATE OF f SKIP LOCKED) AS d
 WHERE g.symbol = d.symbol AND g.timeframe = d.timeframe AND g.first_ts = d.first_ts
 RETURNING g.symbol, g.timeframe, (extract(epoch FROM g.first_ts) * 1000000)::bigint AS first_us,
           (extract(epoch FROM g.last_ts) * 1000000)::bigint AS last_us, g.bars;
