@@ -276,9 +276,7 @@ async def running(fake: FakeAlpaca, now: Callable[[], datetime], *timeframes: st
         return us(now())
 
     past = AlpacaHistory(account(fake), sessions, now_us=now_us)
-    catch_up = CatchUp(
-        past, tape, outgoing, sessions, since_us=lambda _: us(OPEN) - 2 * 86_400_000_000, now_us=now_us
-    )
+    catch_up = CatchUp(past, tape, outgoing, since_us=lambda _: us(OPEN) - 2 * 86_400_000_000, now_us=now_us)
     polls = Polls(catch_up, SYMBOLS, sessions, heard, standing, delay_s=5, now_us=now_us, sleep=until_told)
     session = AlpacaSession(
         account(fake), fake.stream_url, SYMBOLS, timeframes, outgoing, polls, heard, standing, now_us=now_us

@@ -182,7 +182,7 @@ class TestLibrary:
             tape, now = Tape(), [at(12)]
             history = YahooHistory(fetch, calendars.sessions(), now_us=lambda: us(now[0]))
             catch_up = CatchUp(
-                history, tape, outgoing_to(tape), calendars.sessions(),
+                history, tape, outgoing_to(tape),
                 since_us=lambda _: us(at(-60)), now_us=lambda: us(now[0]),
             )  # fmt: skip
             await catch_up.run("5m", ["AAPL"])

@@ -144,7 +144,7 @@ class Past:
 def catch_up(past: Past, tape: Tape, now_us: int, *, again: bool = False) -> CatchUp:
     since_us = us(OPEN) - 600 * MINUTE_US
     return CatchUp(
-        past, tape, outgoing_to(tape), calendars.sessions(),
+        past, tape, outgoing_to(tape),
         since_us=lambda _: since_us, now_us=lambda: now_us, again=again,
     )  # fmt: skip
 
@@ -211,7 +211,7 @@ class TestPolls:
 
         tape = Tape()
         job = Watching(
-            Past(said(us(OPEN))), tape, outgoing_to(tape), calendars.sessions(),
+            Past(said(us(OPEN))), tape, outgoing_to(tape),
             since_us=lambda _: us(OPEN), now_us=now_us,
         )  # fmt: skip
         polls = Polls(
@@ -224,6 +224,39 @@ class TestPolls:
             "04 21:25:20", "05 14:35:20", "05 14:40:20", "05 14:45:20", "05 14:50:20", "05 14:55:20",
             "05 15:00:20", "05 15:05:20",
         ]  # fmt: skip
+        assert tape.closes("AAPL") == [("14:30", 100.0, 0)]
+
+    async def test_a_history_that_is_away_is_asked_again_and_the_session_goes_on(self) -> None:
+        now, pauses, heard = [OPEN + timedelta(minutes=1)], list[float](), Heard()
+
+        class Away(Past):
+            async def bars(
+                self, timeframe: str, symbols: Sequence[str], first_us: int, last_us: int
+            ) -> AsyncIterator[list[Said]]:
+                if len(pauses) < 3:
+                    raise Unavailable("500")
+                yield self.kept
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            now[0] += timedelta(seconds=seconds)
+            if tape.payloads:
+                raise asyncio.CancelledError
+
+        tape = Tape()
+        job = CatchUp(
+            Away(said(us(OPEN))), tape, outgoing_to(tape),
+            since_us=lambda _: us(OPEN), now_us=lambda: us(now[0]),
+        )  # fmt: skip
+        polls = Polls(
+            job, ["AAPL"], calendars.sessions(), heard, Standing(),
+            delay_s=5, now_us=lambda: us(now[0]), sleep=sleep,
+        )  # fmt: skip
+        with pytest.raises(asyncio.CancelledError):
+            await polls.follow("1m")
+        assert 0.5 <= pauses[1] <= 1 <= pauses[2] <= 2
+        assert len(heard.said("asked_later")) == 2
+        assert heard.said("asked_later")[0].startswith("1m: 500; asking again in ")
         assert tape.closes("AAPL") == [("14:30", 100.0, 0)]
 
 

@@ -275,9 +275,7 @@ def _catch_up(history: History, desk: Desk, since_us: int | None, again: bool) -
             return (_now_us() // DAY_US - BACK_DAYS[timeframe]) * DAY_US
         return since_us if TIMEFRAMES[timeframe].intraday else since_us // DAY_US * DAY_US
 
-    return CatchUp(
-        history, desk.stored, desk.outgoing, desk.sessions, since_us=since, now_us=_now_us, again=again
-    )
+    return CatchUp(history, desk.stored, desk.outgoing, since_us=since, now_us=_now_us, again=again)
 
 
 def _now_us() -> int:

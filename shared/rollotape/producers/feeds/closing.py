@@ -1,5 +1,7 @@
 """When bars are over, and when it is worth looking for new ones."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rollotape.domain.bars import TIMEFRAMES, end_ts
@@ -17,7 +19,13 @@ DAY_US = 24 * HOUR_US
 
 def end_us(timeframe: str, ts_us: int, sessions: Sessions) -> int:
     """When the bar that starts then is over."""
-    return int(end_ts(TIMEFRAMES[timeframe], np.array([ts_us], np.int64), sessions)[0])
+    return ends_us(timeframe, [ts_us], sessions)[0]
+
+
+def ends_us(timeframe: str, ts_us: Sequence[int], sessions: Sessions) -> list[int]:
+    """When each of these bars is over."""
+    found: list[int] = end_ts(TIMEFRAMES[timeframe], np.array(ts_us, np.int64), sessions).tolist()
+    return found
 
 
 def overlap_us(timeframe: str) -> int:

@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from rollotape.domain.sessions import Sessions
-from rollotape.producers.feeds.closing import end_us, overlap_us
+from rollotape.producers.feeds.closing import overlap_us
 from rollotape.producers.feeds.outgoing import Outgoing, Place
 from rollotape.producers.feeds.said import Known, Said
 
@@ -40,7 +39,6 @@ class CatchUp:
         history: History,
         stored: Stored,
         outgoing: Outgoing,
-        sessions: Sessions,
         *,
         since_us: Callable[[str], int],
         now_us: Callable[[], int],
@@ -51,7 +49,6 @@ class CatchUp:
         self._history = history
         self._stored = stored
         self._outgoing = outgoing
-        self._sessions = sessions
         self._since_us = since_us
         self._now_us = now_us
         self._again = again
@@ -74,17 +71,16 @@ class CatchUp:
 
     async def span(self, timeframe: str, symbol: str, first_us: int, last_us: int) -> list[Said]:
         """Closed bars of a span, whatever the stack has."""
-        now_us = self._now_us()
-        return [
+        found = [
             said
             async for bars in self._history.bars(timeframe, [symbol], first_us, last_us)
             for said in bars
-            if first_us <= said.ts_us <= last_us and self._outgoing.is_over(said, now_us)
+            if first_us <= said.ts_us <= last_us
         ]
+        return self._outgoing.over(found, self._now_us())
 
     async def _tell(self, bars: Sequence[Said]) -> None:
-        now_us = self._now_us()
-        over = [said for said in bars if end_us(said.timeframe, said.ts_us, self._sessions) <= now_us]
+        over = self._outgoing.over(bars, self._now_us())
         places = [(said.symbol, said.timeframe, said.ts_us) for said in over]
         known = await self._stored.known(places) if places else {}
         await self._outgoing.tell(over, {place: Known(*version) for place, version in known.items()})

@@ -6,7 +6,7 @@ from typing import Any
 from rollotape import metrics
 from rollotape.domain.sessions import Sessions
 from rollotape.facts import instant
-from rollotape.producers.feeds.closing import end_us
+from rollotape.producers.feeds.closing import ends_us
 from rollotape.producers.feeds.said import Known, Said, revision
 from rollotape.producers.feeds.standing import Standing
 from rollotape.producers.frames import Bars, Framer, Message
@@ -38,8 +38,14 @@ class Outgoing:
         """Start of the newest bar that was sent, or was known already."""
         return self._newest.get((symbol, timeframe))
 
-    def is_over(self, said: Said, now_us: int) -> bool:
-        return end_us(said.timeframe, said.ts_us, self._sessions) <= now_us
+    def over(self, bars: Sequence[Said], now_us: int) -> list[Said]:
+        """Those whose time is over, in their order."""
+        ends: dict[tuple[str, int], int] = {}
+        for timeframe in {said.timeframe for said in bars}:
+            starts = list({said.ts_us for said in bars if said.timeframe == timeframe})
+            found = ends_us(timeframe, starts, self._sessions)
+            ends |= {(timeframe, ts_us): end for ts_us, end in zip(starts, found, strict=True)}
+        return [said for said in bars if ends[said.timeframe, said.ts_us] <= now_us]
 
     async def tell(self, bars: Iterable[Said], stored: Mapping[Place, Known] | None = None) -> int:
         """Send those that say something new beside what was sent and is `stored`; how many.

@@ -150,8 +150,21 @@ class Polls:
                 every_us=every_us,
             )
             await self._sleep(max(0.0, (at_us + self._delay_us - self._now_us()) / 1e6))
-            await self._catch_up.run(timeframe, self._symbols)
+            await self._patiently(timeframe)
             self._watcher.stands(self._standing)
+
+    async def _patiently(self, timeframe: str) -> None:
+        """Ask until there is an answer: the next look may be a day away, and a stream goes on meanwhile."""
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        while True:
+            try:
+                await self._catch_up.run(timeframe, self._symbols)
+                return
+            except Unavailable as error:
+                pause_s = backoff.delay_s()
+                sentence = f"{timeframe}: {error}; asking again in {pause_s:.0f} s"
+                self._watcher.happened("asked_later", sentence, timeframe=timeframe, reason=str(error))
+            await self._sleep(pause_s)
 
 
 async def polled(polls: Polls, timeframes: Sequence[str], live: Live) -> None:

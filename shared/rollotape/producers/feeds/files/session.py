@@ -147,11 +147,11 @@ class FilesSession:
         await self._learn({said.key for _, said in bars})
         wanted = [(line, said) for line, said in bars if said.ts_us >= self._starts[said.key]]
         passed_by = max((line for line, said in bars if said.ts_us < self._starts[said.key]), default=0)
-        now_us = self._now_us()
-        over = [said for _, said in wanted if self._outgoing.is_over(said, now_us)]
-        for _, said in wanted:
-            if not self._outgoing.is_over(said, now_us):
-                self._running[said.symbol, said.timeframe, said.ts_us] = said
+        over = self._outgoing.over([said for _, said in wanted], self._now_us())
+        if len(over) < len(wanted):
+            places = {(said.symbol, said.timeframe, said.ts_us) for said in over}
+            new = {(said.symbol, said.timeframe, said.ts_us): said for _, said in wanted}
+            self._running |= {place: said for place, said in new.items() if place not in places}
         await self._send(over)
         odd = [*block.odd, *(odd for part in block.columns for odd in _holes(part))]
         for row in odd:
@@ -171,12 +171,10 @@ class FilesSession:
                 self._starts[symbol, timeframe] = since
 
     async def _release(self) -> None:
-        now_us = self._now_us()
-        over = [place for place, said in self._running.items() if self._outgoing.is_over(said, now_us)]
-        if over:
-            await self._send([self._running[place] for place in over])
-            for place in over:
-                del self._running[place]
+        over = self._outgoing.over(list(self._running.values()), self._now_us())
+        await self._send(over)
+        for said in over:
+            del self._running[said.symbol, said.timeframe, said.ts_us]
 
     async def _send(self, bars: Sequence[Said]) -> None:
         """Of rows of one bar that came together the last one, unless they are numbered."""
@@ -250,5 +248,4 @@ class FilesAgain:
                         found |= _asked(part, request)
             except Refused:
                 continue  # rotated away, or being written: somebody else may know
-        now_us = self._now_us()
-        return [said for _, said in sorted(found.items()) if self._outgoing.is_over(said, now_us)]
+        return self._outgoing.over([said for _, said in sorted(found.items())], self._now_us())
