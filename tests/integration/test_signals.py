@@ -183,7 +183,8 @@ async def test_a_crash_between_any_two_lines_ends_in_the_same_rows_and_all_is_sa
         await bench.outbox.sweep(older_than_s=0)
         again = await bench.said("updates")
         assert [fact | {"trace_id": None} for fact in again] == [fact | {"trace_id": None} for fact in said]
-        assert {fact["trace_id"] for fact in again}.isdisjoint(fact["trace_id"] for fact in said), "new commits"
+        commits = {fact["trace_id"] for fact in said}
+        assert commits.isdisjoint(fact["trace_id"] for fact in again), "new commits"
 
 
 async def test_a_trade_and_its_pattern_may_come_in_either_order(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache, reduce
+from functools import reduce
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -267,17 +268,20 @@ def _sqn(of: Measure) -> Decimal | None:
 
 
 def _mean_held(trades: Mapping[int, int]) -> Decimal | None:
-    return mean(Decimal(sum(count * n for count, n in trades.items())), sum(trades.values()))
+    return mean(Decimal(_total(count * n for count, n in trades.items())), _total(trades.values()))
 
 
 def _median_held(trades: Mapping[int, int]) -> Decimal | None:
-    whole = sum(trades.values())
-    if not whole:
+    if not (whole := _total(trades.values())):
         return None
     ordered = sorted(trades.items())
     upto = list(accumulate(n for _, n in ordered))
     middle = [ordered[bisect_right(upto, at)][0] for at in ((whole - 1) // 2, whole // 2)]
     return mean(Decimal(middle[0] + middle[1]), 2)
+
+
+def _total(counts: Iterable[int]) -> int:
+    return reduce(int.__add__, counts, 0)
 
 
 def _number(value: Any) -> Any:
