@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache, reduce
-from functools import reduce
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
