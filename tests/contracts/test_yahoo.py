@@ -1,9 +1,7 @@
 """Yahoo's charts, asked for with the library yfinance from a server that has some."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -155,17 +153,13 @@ class TestHistory:
 
 
 @pytest.fixture
-def kept_at_home(tmp_path: Path) -> Iterator[None]:
-    """The library keeps cookies in a file, and itself in a class."""
-    from yfinance import set_tz_cache_location
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library keeps cookies in a database of the user, and itself in a class."""
+    from yfinance import cache
     from yfinance.data import YfData
 
-    set_tz_cache_location(str(tmp_path))
-    before: dict[Any, Any] = dict(type(YfData)._instances)
-    type(YfData)._instances.clear()
-    yield
-    type(YfData)._instances.clear()
-    type(YfData)._instances.update(before)
+    monkeypatch.setattr(cache._CookieCacheManager, "_Cookie_cache", cache._CookieCacheDummy())
+    monkeypatch.setattr(type(YfData), "_instances", {})
 
 
 def library(fake: FakeYahoo) -> tuple[Library, Inside]:
@@ -173,7 +167,7 @@ def library(fake: FakeYahoo) -> tuple[Library, Inside]:
     return Library(session=session), session
 
 
-@pytest.mark.usefixtures("kept_at_home")
+@pytest.mark.usefixtures("without_memory")
 class TestLibrary:
     async def test_bars_of_the_past_come_through_it_and_what_was_restated_is_sent_again(self) -> None:
         async with fake_yahoo() as fake:

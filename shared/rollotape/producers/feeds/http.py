@@ -10,7 +10,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from rollotape.errors import Unavailable
 
-ANSWER_S = 30.0
+ANSWER_S = 15.0
+"""A process that is told to stop waits for it no longer."""
 LONGEST = 64 * 1024 * 1024
 TOO_MANY = 429
 LONGEST_PAUSE_S = 120.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from rollotape.errors import Refused, Unavailable
 
-ANSWER_S = 30
+ANSWER_S = 15
 URL = "https://query2.finance.yahoo.com"
 
 
