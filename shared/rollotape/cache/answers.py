@@ -53,6 +53,9 @@ have everybody wait. With the time that rolling up and asking take, it is not ol
 LEFT_TO_OTHERS_S = 0.25
 """While nobody waits, an answer that a cache-builder makes ready is looked for so long before it is computed
 here: it has sixteen of them to go through, and the answer of before does for a little longer than that."""
+AT_LEISURE = 3
+"""Computed at once while nobody waits for them: many that are ready together would hold up whoever asks for
+what is there."""
 MOST_KEPT = 4_096
 MOST_KEPT_BYTES = 64 * 1_024 * 1_024
 _CHECK_BYTES = 8
@@ -153,6 +156,7 @@ class Answers:
         self._shelf = _Shelf(dataset, redis)
         self._memory = _Memory(most, most_bytes)
         self._flights: dict[tuple[str, str], asyncio.Task[tuple[Held, Source]]] = {}
+        self._turns = asyncio.Semaphore(AT_LEISURE)
         self._counts: Counter[Source] = Counter()
 
     async def get(self, question: str, compute: Compute) -> Answer:
@@ -250,7 +254,12 @@ class Answers:
         """Search while nobody waits; what is computed is counted all the same."""
         if (question, moment.name) not in self._flights:
             patient_s = LEFT_TO_OTHERS_S if question in self._warmed else 0.0
-            flight = self._flight(question, compute, moment, order, patient_s=patient_s)
+
+            async def in_turn(now: Moment) -> bytes:
+                async with self._turns:
+                    return await compute(now)
+
+            flight = self._flight(question, in_turn, moment, order, patient_s=patient_s)
             flight.add_done_callback(self._count_if_computed)
 
     def _count_if_computed(self, flight: "asyncio.Task[tuple[Held, Source]]") -> None:
