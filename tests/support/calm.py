@@ -59,7 +59,7 @@ class _Silent(Producer):
     """Whoever would hear it has another database."""
 
     async def send_many(self, messages: Sequence[tuple[str, bytes]]) -> list[str]:
-        return []
+        return ["0-1"] * len(messages)
 
 
 def _silent(pool: Any, settings: Settings) -> Outbox:
