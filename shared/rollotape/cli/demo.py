@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import asyncpg
+import structlog
 import typer
 from rich.console import Console
 
@@ -39,6 +40,8 @@ RATE_OVER_S = 10.0
 COMPARED_DAYS = 20
 SHOWN = "timeframes=1d,15m"
 """In which the market tells its stories; what is read in its minutes is chance."""
+SILENT = structlog.wrap_logger(structlog.ReturnLogger())
+"""What is sent again is no news on a screen that shows a market."""
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -98,7 +101,9 @@ class Show:
             partitions = await arrivals.partitions(pool)
             producer = Producer(redis, give_up_s=float("inf"))
             with Journal(self._journal) as journal:
-                keeper = Keeper(producer, pool, redis, journal, lambda: calendar, source=Told(market))
+                keeper = Keeper(
+                    producer, pool, redis, journal, lambda: calendar, source=Told(market), log=SILENT
+                )
                 feed = Feed(market, keeper.send, partitions=partitions, speed=self._speed)
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(keeper.run())

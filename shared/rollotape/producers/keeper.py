@@ -112,11 +112,12 @@ class Keeper:
         sessions: Callable[[], Sessions],
         *,
         source: Source | None = None,
+        log: Any = log,
         now_ms: Callable[[], int] = lambda: time_ns() // 1_000_000,
     ) -> None:
         self._producer, self._pool, self._redis = producer, pool, redis
         self._journal, self._sessions, self._source = journal, sessions, source
-        self._now_ms = now_ms
+        self._log, self._now_ms = log, now_ms
         self._files: dict[Path, _Waiting] = {}
         self._sending, self._room = asyncio.Lock(), asyncio.Event()
         self._began = monotonic()
@@ -141,7 +142,7 @@ class Keeper:
             try:
                 await self._producer.send_many(messages)
             except Unavailable as error:
-                log.warning("sent_later", messages=len(messages), reason=str(error))
+                self._log.warning("sent_later", messages=len(messages), reason=str(error))
 
     async def run(self) -> None:
         """Look, send again, answer; for ever. An outage only makes it later."""
@@ -154,7 +155,7 @@ class Keeper:
             except Exception as error:
                 if not (isinstance(error, Unavailable) or is_outage(error)):
                     raise
-                log.info("keeping_later", reason=str(error))
+                self._log.info("keeping_later", reason=str(error))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def settle(self, within_s: float) -> bool:
@@ -207,14 +208,16 @@ class Keeper:
             try:
                 bars = await self._source.again(request)
             except Unavailable as error:
-                log.info("asked_later", symbol=request.symbol, timeframe=request.timeframe, reason=str(error))
+                self._log.info(
+                    "asked_later", symbol=request.symbol, timeframe=request.timeframe, reason=str(error)
+                )
                 await stored_gaps.put_off(self._pool, request)
                 continue
             if bars is not None and len(bars):
                 framer = Framer(await self._p())
                 await self.send([*framer.add(bars), *framer.flush()])
             await stored_gaps.answer(self._pool, request, None if bars is None else len(bars))
-            log.info(
+            self._log.info(
                 "asked_again", symbol=request.symbol, timeframe=request.timeframe,
                 missing=request.bars, sent=None if bars is None else len(bars),
             )  # fmt: skip
@@ -269,13 +272,13 @@ class Keeper:
         hopeless = [i for i, _ in lost if waiting.tries.get(i, 0) >= TRIES]
         if hopeless:
             self.given_up += len(hopeless)
-            log.error("never_stored", messages=len(hopeless), stream=dict(lost)[hopeless[0]].stream)
+            self._log.error("never_stored", messages=len(hopeless), stream=dict(lost)[hopeless[0]].stream)
             assert waiting.left is not None
             waiting.left -= set(hopeless)
         again = [(i, message) for i, message in lost if i not in set(hopeless)]
         if again:
             await self._producer.send_many([(message.stream, message.payload) for _, message in again])
-            log.warning("sent_again", messages=len(again))
+            self._log.warning("sent_again", messages=len(again))
             self.sent_again += len(again)
         for i, _ in again:
             waiting.tries[i] = waiting.tries.get(i, 0) + 1
