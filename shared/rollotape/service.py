@@ -34,6 +34,7 @@ from rollotape.health import Health, make_app, serve
 from rollotape.postgres.floors import Floors
 from rollotape.postgres.leases import Leases
 from rollotape.postgres.pool import open_pool, unavailable
+from rollotape.postgres.revisions import lacking
 from rollotape.postgres.watchdog import end_stale_transactions
 from rollotape.settings import Settings
 from rollotape.streams.backoff import Backoff, is_outage
@@ -50,6 +51,8 @@ PRESSED_S = 3.0
 """While a stream is too large, it is trimmed this often: who fills it may be quick."""
 OPS_CONNECTIONS = 2
 """Health checks and the janitor have connections of their own; heartbeats have one, too, in their thread."""
+
+_INSTALLED = "SELECT partitions, version_num AS revision FROM installation, alembic_version"
 
 T = TypeVar("T")
 Job = Callable[[], Awaitable[object]]
@@ -353,11 +356,17 @@ async def _pool(
 
 
 async def _installed(pool: "asyncpg.Pool[Any]") -> int:
-    """P of this installation."""
+    """P of this installation.
+
+    A schema that a newer version has brought further is taken: while services are replaced one by one, those
+    of before are at work on it.
+    """
     with unavailable("postgres"), suppress(asyncpg.UndefinedTableError):
-        partitions: int | None = await pool.fetchval("SELECT partitions FROM installation")
-        if partitions is not None:
-            return partitions
+        if found := await pool.fetchrow(_INSTALLED):
+            if missing := lacking(found["revision"]):
+                lacks = f"the database has schema {found['revision']} and lacks {', '.join(missing)}"
+                raise Unavailable(f"{lacks}: run `rollo migrate`")
+            return int(found["partitions"])
     raise Unavailable("the database has no schema yet: run `rollo migrate`")
 
 

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from rollotape.errors import Refused
-from rollotape.postgres import migrate
+from rollotape.postgres import migrate, revisions
 from rollotape.postgres.pool import open_pool
 from rollotape.postgres.rollups import Rollups
 from rollotape.settings import Settings
@@ -79,6 +79,12 @@ async def test_a_name_that_is_not_exactly_a_revision_changes_nothing(database_ur
         with pytest.raises(Refused, match=r"there is no revision .*0001_first_light, 0002_strength"):
             move(database_url, to=name)
     assert migrate.current(database_url) == migrate.head()
+
+
+def test_those_who_do_not_migrate_know_the_same_revisions() -> None:
+    assert revisions.revisions() == migrate.revisions()
+    assert revisions.lacking(migrate.revisions()[-3]) == migrate.revisions()[-2:]
+    assert revisions.lacking(migrate.head()) == revisions.lacking("9999_far") == []
 
 
 async def test_nothing_is_taken_back_under_a_living_worker(database_url: str) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import redis
 
+from rollotape.postgres import migrate
 from rollotape.settings import Settings
+from support.databases import execute
 from support.waiting import eventually_sync
 
 WORKER = """
@@ -176,6 +178,27 @@ def test_a_database_without_a_schema_is_waited_for(
     worker = work(ROLLO_DATABASE_URL=empty_database_url)
     eventually_sync(lambda: any("rollo migrate" in e.get("reason", "") for e in worker.events()))
     assert worker.stop() < 5
+
+
+def test_a_database_of_an_older_version_is_waited_for_and_the_sentence_says_what_it_lacks(
+    work: Callable[..., Worker], database_url: str
+) -> None:
+    older, newest = migrate.revisions()[-2:]
+    migrate.downgrade(database_url, to=older)
+    worker = work()
+    lacks = f"the database has schema {older} and lacks {newest}: run `rollo migrate`"
+    eventually_sync(lambda: any(lacks in e.get("reason", "") for e in worker.events()))
+    assert not worker.is_ready()
+    migrate.upgrade(database_url)
+    eventually_sync(worker.is_ready, what="readiness once it was migrated")
+
+
+def test_a_database_that_a_newer_version_has_migrated_is_worked_on(
+    work: Callable[..., Worker], database_url: str
+) -> None:
+    execute(database_url, "UPDATE alembic_version SET version_num = '9999_far'")
+    worker = work()
+    eventually_sync(worker.is_ready, what="readiness")
 
 
 def test_readiness_names_what_is_wrong(work: Callable[..., Worker], redis_url: str) -> None:
