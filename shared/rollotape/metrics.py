@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge, Histogram
 
 from rollotape import __version__
+from rollotape.lately import OftenCounted, OftenTimed
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LONG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600)
@@ -121,8 +122,8 @@ COMPONENT = Gauge(
 )
 
 # ---- gateway: routes by their template, methods by name, status as 2xx ... 5xx (0xx: the connection broke)
-HTTP_REQUESTS = Counter("rollo_http_requests_total", "Requests answered", ("route", "method", "status"))
-HTTP_SECONDS = Histogram(
+HTTP_REQUESTS = OftenCounted("rollo_http_requests_total", "Requests answered", ("route", "method", "status"))
+HTTP_SECONDS = OftenTimed(
     "rollo_http_request_duration_seconds",
     "From the arrival of a request's head to the last byte handed to the server",
     ("route", "method", "status"),

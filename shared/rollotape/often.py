@@ -33,7 +33,9 @@ class Often:
         if self._bound is None:
             said = {"event": self._event, "logger": self._name, "level": "info"}
             self._bound = logs.about() | said
-        self._lines.append(orjson.dumps({**fields, **self._bound, "time": datetime.now(UTC)}, option=_FORM))
+        fields |= self._bound
+        fields["time"] = datetime.now(UTC)
+        self._lines.append(orjson.dumps(fields, option=_FORM))
         if len(self._lines) == 1:
             asyncio.get_running_loop().call_later(_SOON_S, self._write)
 

@@ -1,14 +1,26 @@
 """Requests that are read without h11 are read, and answered, as h11 would have done."""
 
 import asyncio
+import re
+import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from api_gateway import main, usual
+from api_gateway import heads, main, usual
+from api_gateway.app import Gateway, create_app
+from api_gateway.auth import Known
 from api_gateway.bounds import Bounds
+from api_gateway.limits import Bucket
+from rollotape import keys
+from rollotape.cache.reader import Snapshot
+from rollotape.domain.scan import Table
+from rollotape.settings import Settings
 
 HOST = "Host: g:8000"
 DATE = (b"date", b"Sun, 22 Nov 2026 01:00:00 GMT")
@@ -125,7 +137,7 @@ async def test_it_is_read_as_h11_reads_it(request_text: str) -> None:
     mine = await client.say(whole)
     theirs = await other.say(whole[:9], whole[9:])
     assert client.was_usual and not other.was_usual
-    assert client.seen == other.seen
+    assert [seen for seen in client.seen if seen.pop(heads.REMEMBERED) == {}] == other.seen
     assert mine == theirs
     assert not client.wire.closed
 
@@ -240,3 +252,72 @@ async def test_a_head_beyond_the_bounds_is_refused_as_ever() -> None:
     client = Client(OK, Bounds(headers=3, head_bytes=200))
     long = f"GET /{'x' * 300} HTTP/1.1\r\n{HOST}\r\n\r\n"
     assert (await client.say(long.encode())).startswith(b"HTTP/1.1 431")
+
+
+# ---- what a connection remembers of its headers
+
+KEY, WRONG, OVER = keys.make(), keys.make(), keys.make()
+LINES = [
+    f"Authorization: Bearer {KEY.text}", f"X-API-Key: {KEY.text}", f"X-API-Key: {OVER.text}",
+    f"Authorization: Bearer {WRONG.text}", "Authorization: Basic eDp5", "Content-Encoding: gzip",
+    "Origin: https://page.example", "Origin: https://other.example", "Accept: text/csv", "Accept: */*",
+    "Accept-Encoding: gzip", "Accept-Encoding: br;q=0.1, zstd", "If-None-Match: *", "X-Request-Id: mine",
+    "X-Request-Id: not sane", f"traceparent: 00-{'a' * 32}-{'b' * 16}-00",
+]  # fmt: skip
+SCAN = "/api/patterns/scan"
+HOSTS = st.sampled_from([HOST, HOST, "Host: elsewhere.example"])
+HEADS = st.tuples(HOSTS, st.lists(st.sampled_from(LINES), max_size=4)).map(lambda said: [said[0], *said[1]])
+TARGETS = st.sampled_from([SCAN, "/api/v1/patterns/scan?limit=3", f"{SCAN}?nope=1"])
+_NEW = re.compile(
+    rb"x-request-id: [0-9a-f]{32}|x-ratelimit-[a-z]+: \d+|ratelimit: [^\r]*|\"request_id\":\"[0-9a-f]{32}\""
+    rb"|\"query_time_ms\":[\d.]+|,\d+\.\d+(?=[^\n]*$)"
+)
+
+
+@cache
+def gateway() -> Gateway:
+    """With a key that is good, one that is over, and a read model that is empty."""
+    said = Settings(
+        redis_url="redis://127.0.0.1:1", database_url="postgresql://127.0.0.1:1/x", auth="on",
+        hosts="g", origins="https://page.example", rate_requests=10**8, rate_strangers=10**8,
+    )  # fmt: skip
+    app = create_app(said)
+    servers, for_ever = app.state.servers, time.monotonic() + 1e6
+    for key, until in ((KEY, None), (OVER, said)):
+        row = {"id": key.id, "owner": "o", "scope": "read", "rate": None, "hash": key.hash}
+        servers.access._keys._known[key.id] = Known(row | {"expires_at": until and _Past()}, for_ever)
+    servers.access._keys._unknown[WRONG.id] = Known(None, for_ever)
+    for name in (KEY.id, OVER.id, "from:127.0.0.1", "from:elsewhere"):
+        bucket: Bucket = servers.access._limits._bucket(name, 10**8)
+        bucket.tokens, bucket.ends_at = 10**8, for_ever
+    servers.reader._answer = Snapshot("e", 5, 1, False, Table.of([], []))
+    servers.reader._answered_at = for_ever
+    return app
+
+
+class _Past:
+    def timestamp(self) -> float:
+        return 1.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(TARGETS, HEADS, st.integers(1, 3)), min_size=1, max_size=4))
+async def test_an_answer_is_the_same_as_if_nothing_were_remembered(
+    asked: list[tuple[str, list[str], int]],
+) -> None:
+    app = gateway()
+    mine = Client(app)
+    for target, head, times in asked:
+        whole = "\r\n".join([f"GET {target} HTTP/1.1", *head, "", ""]).encode()
+        await Client(app).say(whole[:9], whole[9:])  # what is answered first is not cached
+        expected = await Client(app).say(whole[:9], whole[9:])
+        for _ in range(times):
+            assert _NEW.sub(b"", await mine.say(whole)) == _NEW.sub(b"", expected)
+
+
+async def test_what_was_remembered_of_other_headers_is_forgotten() -> None:
+    client = Client(gateway())
+    good, bad = (f"GET {SCAN} HTTP/1.1\r\n{HOST}\r\nX-API-Key: {k}\r\n\r\n" for k in (KEY.text, "x"))
+    answers = [await client.say(said.encode()) for said in (good, good, bad, good)]
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 2 + [b"HTTP/1.1 401", b"HTTP/1.1 200"]
+    assert client.was_usual

@@ -4,16 +4,16 @@ import asyncio
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api_gateway import audit, problems
+from api_gateway import audit, heads, problems
 from api_gateway.callers import LOCAL, Caller
 from api_gateway.limits import Limits
 from api_gateway.paths import is_open
@@ -107,8 +107,8 @@ class Access:
             Problem: as `admit`, but for the scope.
         """
         try:
-            shown = presented(scope["headers"]) if text is None else text
-            caller = await self.recognise(shown, scope)
+            shown = heads.read(scope, _shown) if text is None else Shown.of(text)
+            caller = await self._recognise(shown, scope)
         except Problem as problem:
             if problem.kind in (UNAUTHORIZED, FORBIDDEN):
                 await self._charge(scope, stranger(scope), self._rate_of_strangers)
@@ -123,13 +123,16 @@ class Access:
             Problem: 401, nobody's; 403, a token that may nothing; 429, an address that guesses; 503, nobody
                 can tell now.
         """
+        return await self._recognise(Shown.of(text), scope)
+
+    async def _recognise(self, shown: "Shown", scope: Scope | None) -> Caller:
+        text, key_id, _ = shown
         if self._is_guessing(scope, text):
             raise await self._too_many(scope)
-        key_id = keys.id_of(text)
         if key_id is None and self.tokens is not None and text.count(".") == 2:
             return self.tokens.caller(text)
-        row = await self._keys.recognise(text, key_id)
-        return Caller(row["id"], row["owner"], row["scope"], row["rate"])
+        row = await self._keys.recognise(shown)
+        return _caller(row["id"], row["owner"], row["scope"], row["rate"])
 
     def _is_guessing(self, scope: Scope | None, text: str) -> bool:
         """Whether an address has had its share of wrong keys; keys that were good lately are no guesses."""
@@ -174,14 +177,14 @@ class Keys:
         self._asking: dict[str, asyncio.Task[Any]] = {}
         self._away_until = 0.0
 
-    async def recognise(self, text: str, key_id: str | None) -> Any:
+    async def recognise(self, shown: "Shown") -> Any:
         """The row of a key, by the id within it.
 
         Raises:
             Problem: 401, it is none, or no more; 503, nobody can tell now.
         """
-        row = None if key_id is None else await self._find(key_id)
-        if row is None or not keys.same(text, row["hash"]) or _is_over(row):
+        row = None if shown.key_id is None else await self._find(shown.key_id)
+        if row is None or not compare_digest(shown.digest, row["hash"]) or _is_over(row):
             raise unauthorized("this key is unknown, expired or revoked", ', error="invalid_token"')
         return row
 
@@ -251,7 +254,28 @@ def _is_over(row: Any) -> bool:
     return row["expires_at"] is not None and row["expires_at"].timestamp() <= time.time()
 
 
-def presented(headers: Iterable[tuple[bytes, bytes]]) -> str:
+class Shown(NamedTuple):
+    """What somebody shows to be let in."""
+
+    text: str
+    key_id: str | None
+    """Where it looks like a key; else nothing is compared with its digest."""
+    digest: bytes
+
+    @classmethod
+    def of(cls, text: str) -> "Shown":
+        key_id = keys.id_of(text)
+        return cls(text, key_id, keys.digest(text) if key_id else b"")
+
+
+def _shown(headers: heads.Headers) -> Shown:
+    return Shown.of(presented(headers))
+
+
+_caller = lru_cache(MOST_KEPT)(Caller)
+
+
+def presented(headers: heads.Headers) -> str:
     """The key or token that a request carries.
 
     Raises:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api_gateway import packing, problems, responses, scan
+from api_gateway import heads, packing, problems, responses, scan
 from api_gateway.envelope import ANSWERED_AS, FOUND_READY
 from api_gateway.problems import Problem
 from api_gateway.scan import Wording
@@ -58,6 +58,9 @@ class Said(NamedTuple):
                 match = value if match is None else match
         return cls(accept or b"", encoding or b"", match or b"")
 
+
+_said = Said.of
+"""One and the same at every look, for `heads.read`."""
 
 Reading = Callable[[Scope, Said], T]
 Giver = Callable[["Backends", Scope, Said], Awaitable[Given | None]]
@@ -187,6 +190,6 @@ class BeforeRouting:
 
     async def _given(self, found: tuple[str, Giver], scope: Scope) -> Given | None:
         try:
-            return await found[1](self._servers, scope, Said.of(scope["headers"]))
+            return await found[1](self._servers, scope, heads.read(scope, _said))
         except Problem:
             return None

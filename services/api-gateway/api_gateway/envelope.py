@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterable
 from functools import cache
 from os import urandom
 from random import random
@@ -10,18 +9,20 @@ from typing import Any
 
 import structlog
 from fastapi import Request
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_gateway import problems
+from api_gateway import heads, problems
 from api_gateway.timings import Name, Timings
 from rollotape import telemetry, tracing
+from rollotape.lately import OftenCounted, OftenTimed
 from rollotape.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from rollotape.often import Often
 from rollotape.telemetry import Span, Taker
 from rollotape.tracing import Parent
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_AT_ONCE = 256
+_drawn: list[str] = []
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _SECURITY = (
@@ -74,7 +75,8 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send) -> None:
         self.started = time.perf_counter()
         self.method: str = scope["method"]
-        self.request_id, self.parent = _names(scope["headers"])
+        wished, self.parent = heads.read(scope, _names)
+        self.request_id: str = wished or _new_id()
         self.ids = {"request_id": self.request_id}
         """For the log. The trace of the caller is the request's name, unless it was given another."""
         if self.parent is not None and self.parent.trace_id != self.request_id:
@@ -104,10 +106,10 @@ class _Exchange:
         await self._send(message)
 
 
-def _names(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, Parent | None]:
-    """What a request is called, and what its caller's `traceparent` says.
+def _names(headers: heads.Headers) -> tuple[str | None, Parent | None]:
+    """What a request is to be called, and what its caller's `traceparent` says.
 
-    The client's own id where it is short and plain (it goes into logs and headers), else its trace, else a
+    The client's own id where it is short and plain (it goes into logs and headers), else its trace; None: a
     new one. The first header of a name counts.
     """
     given = traced = None
@@ -119,16 +121,26 @@ def _names(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, Parent | None]:
     parent = tracing.parent(traced.decode("latin-1")) if traced else None
     if given is not None and _SANE_ID.fullmatch(wished := given.decode("latin-1")):
         return wished, parent
-    return (parent.trace_id if parent else urandom(16).hex()), parent
+    return (parent.trace_id if parent else None), parent
+
+
+def _new_id() -> str:
+    """A random one. Many are drawn together: to ask the system costs more than all else of it."""
+    try:
+        return _drawn.pop()
+    except IndexError:
+        drawn = urandom(16 * _AT_ONCE).hex()
+        _drawn.extend(drawn[n : n + 32] for n in range(32, len(drawn), 32))
+        return drawn[:32]
 
 
 def _record(exchange: _Exchange, timings: Timings | None, traced: float) -> None:
     """Labels come from closed sets, whatever is asked for."""
     route, seconds = exchange.route, time.perf_counter() - exchange.started
     method = exchange.method if exchange.method in _METHODS else "other"
-    counted, timed = _measures(route, method, f"{exchange.status // 100}xx")
-    counted.inc()
-    timed.observe(seconds)
+    counted, timed = _measures(route, method, exchange.status // 100)
+    counted.one()
+    timed.note(seconds)
     if timings is not None:
         ready = exchange.scope.get(FOUND_READY)
         timings.note(Name(route, ready), seconds, failed=not 100 <= exchange.status < 500)
@@ -165,6 +177,7 @@ def _trace(taker: Taker, exchange: _Exchange, name: str, seconds: float, traced:
 
 
 @cache
-def _measures(*labels: str) -> tuple[Counter, Histogram]:
+def _measures(route: str, method: str, hundreds: int) -> tuple[OftenCounted, OftenTimed]:
     """Looking up a metric by its labels costs more than counting."""
+    labels = route, method, f"{hundreds}xx"
     return HTTP_REQUESTS.labels(*labels), HTTP_SECONDS.labels(*labels)

@@ -1,14 +1,14 @@
 """What is refused whoever asks, and what pages of other sites may do."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_gateway import audit, problems
+from api_gateway import audit, heads, problems
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.ingest import JSON_LINES
 from api_gateway.problems import (
@@ -54,13 +54,14 @@ class Gate:
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
         self._is_ours = lru_cache(256)(self._names_us)
+        self._asked: Callable[[heads.Headers], _Asked] = lambda headers: _Asked(headers, bounds.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         try:
-            asked = _Asked(scope["headers"], self._bounds.headers)
+            asked = heads.read(scope, self._asked)
             if self._hosts and asked.host is not None and not self._is_ours(asked.host):
                 reason = f"is none that this gateway goes by: {short(asked.host.decode('latin-1'))}"
                 raise _refused(MISDIRECTED, "host", reason)

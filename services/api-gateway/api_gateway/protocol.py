@@ -10,7 +10,7 @@ from uuid import uuid4
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api_gateway import problems, usual
+from api_gateway import heads, problems, usual
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.problems import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, TOO_MANY_CONNECTIONS, Kind
 
@@ -41,6 +41,8 @@ class StrictH11(H11Protocol):
         """Header lines of the last usual request: whoever keeps a connection sends them again."""
         self._headers: usual.Headers | None = None
         """What they say."""
+        self._remembered: dict[Any, Any] = {}
+        """What was made of them."""
         self._later = b""
         """What came before the answer to a usual request was out."""
         self._answered_at = 0.0
@@ -117,6 +119,7 @@ class StrictH11(H11Protocol):
             return False
         if head.block != self._block:
             self._block, self._headers = head.block, usual.headers_of(head.block, self.bounds.headers)
+            self._remembered = {}
         if self._headers is None:
             return False
         if self._head_over is not None:
@@ -134,13 +137,13 @@ class StrictH11(H11Protocol):
     def _answer(self, target: bytes, headers: usual.Headers) -> None:
         raw_path, _, query_string = target.partition(b"?")
         self.headers = headers.copy()
-        self.scope = {
+        scope: Any = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": "1.1",
             "server": self.server,
             "client": self.client,
-            "scheme": self.scheme,  # type: ignore[typeddict-item]  # as uvicorn has it
+            "scheme": self.scheme,
             "method": "GET",
             "root_path": self.root_path,
             "path": self.root_path + unquote(raw_path.decode("ascii")),
@@ -148,9 +151,11 @@ class StrictH11(H11Protocol):
             "query_string": query_string,
             "headers": self.headers,
             "state": self.app_state.copy(),
+            heads.REMEMBERED: self._remembered,
         }
+        self.scope = scope
         self.cycle = usual.Cycle(
-            scope=self.scope,
+            scope=scope,
             conn=self.conn,
             transport=self.transport,
             flow=self.flow,

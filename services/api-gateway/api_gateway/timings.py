@@ -78,7 +78,7 @@ class Durations:
     def _sort(self) -> None:
         if not self._fresh:
             return
-        took = np.array(self._fresh)
+        took = np.fromiter(self._fresh, np.float64, len(self._fresh))
         steps = (np.log2(np.maximum(took * 1e6, 1.0)) * _OCTAVE).astype(np.int64)
         self._steps += np.bincount(np.minimum(steps, _MOST), minlength=_MOST + 1)
         self._count += len(took)
