@@ -115,7 +115,8 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(data_dir: Path) -> No
 def test_the_usual_port_gives_way_to_a_free_one(data_dir: Path) -> None:
     taken = [socket.create_server(("127.0.0.1", PORT))] if is_free(PORT) else []
     try:
-        with running_stack(data_dir, "--replicas", "detector=0", "--replicas", "rs-worker=0") as up:
+        idle = ("--replicas", "detector=0", "--replicas", "rs-worker=0")
+        with running_stack(data_dir, *idle, usual_port=True) as up:
             assert up.get("/readyz")[0] == 200
             assert not up.found.gateway_url.endswith(f":{PORT}")
             assert f"Port {PORT} is taken by another program" in up.said

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rollotape.cli import stack
+from rollotape.embedded.server import free_port
 from support.waiting import eventually_sync
 
 ROLLO = Path(sys.executable).with_name("rollo")
@@ -56,12 +57,16 @@ class Stack:
 
 @contextmanager
 def running_stack(
-    data: Path, *arguments: str, command: str = "up", **variables: str
+    data: Path, *arguments: str, command: str = "up", usual_port: bool = False, **variables: str
 ) -> Iterator[Stack]:
-    """A stack that is ready; killed on leaving unless it has ended by then."""
+    """A stack that is ready; killed on leaving unless it has ended by then.
+
+    On a port of its own, so that stacks that start at once do not want the same one.
+    """
     data.mkdir(exist_ok=True)
     output = data / "output.txt"
-    arguments = ("--data", str(data), *arguments)
+    port = () if usual_port or "--port" in arguments else ("--port", str(free_port()))
+    arguments = ("--data", str(data), *port, *arguments)
     with output.open("wb") as file:
         process = subprocess.Popen(
             [ROLLO, command, *arguments], stdout=file, stderr=subprocess.STDOUT, env=environment(**variables)
