@@ -181,7 +181,8 @@ def test_200_half_open_requests_are_let_go(gateway: Running) -> None:
                 connection = stack.enter_context(gateway.connect())
                 connection.sendall(starts[n % 4])
                 connections.append(connection)
-            eventually_sync(lambda: gateway.files() >= before + 200, what="200 connections taken")
+            # those of who asked before may have been counted, and be gone
+            eventually_sync(lambda: gateway.files() >= before + 190, what="200 connections taken")
 
         before = gateway.files()
         grown = _grown(gateway, open_all)
