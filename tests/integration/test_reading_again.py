@@ -21,6 +21,7 @@ from support.commands import environment_of, rollo
 from support.feeds import Bar
 from support.folders import open_folder
 from support.stack import Crew, Stack
+from support.waiting import eventually
 from support.workers import programs
 from support.wyckoff import drawn, fold
 
@@ -60,6 +61,10 @@ async def said(redis_url: str) -> dict[str, dict[str, Any]]:
     return newest
 
 
+async def _is_shown(stack: Stack, pattern_id: str) -> bool:
+    return pattern_id in {item["id"] for item in await scans.shown(stack.redis_url)}
+
+
 async def test_a_restated_bar_that_removes_a_spring_retracts_its_pattern_and_its_trade_on_the_update_stream(
     stack: Stack,
 ) -> None:
@@ -77,7 +82,7 @@ async def test_a_restated_bar_that_removes_a_spring_retracts_its_pattern_and_its
     [event] = [f for f in before.values() if f.get("event", {}).get("kind") == "SPRING"]
     assert (pattern["type"], event["type"]) == ("pattern.detected", "wyckoff.detected")
     assert (trade["signal"]["origin"], trade["signal"]["status"]) == ("paper", "OPEN")
-    assert pattern["id"] in {item["id"] for item in await scans.shown(stack.redis_url)}
+    await eventually(lambda: _is_shown(stack, pattern["id"]), what="a scan that shows it")
 
     [low] = [bar for bar in sent if bar.ts == spring.event_ts // 1_000_000]
     assert low.open and low.close
@@ -90,7 +95,7 @@ async def test_a_restated_bar_that_removes_a_spring_retracts_its_pattern_and_its
     assert [f["type"] for f in retracted] == ["pattern.retracted", "signal.retracted", "wyckoff.retracted"]
     assert min(f["fact_version"] for f in retracted) > max(f["fact_version"] for f in (pattern, trade, event))
     assert (retracted[0]["pattern"], retracted[1]["signal"]) == (pattern["pattern"], trade["signal"])
-    assert pattern["id"] not in {item["id"] for item in await scans.shown(stack.redis_url)}
+    assert not await _is_shown(stack, pattern["id"])
     await stack.judge(feeds.expected([*sent, restated]))
 
 
