@@ -46,11 +46,12 @@ class Table:
 
 
 class Worker:
-    """What a heart beats for; `held` is what it was last told to work on."""
+    """What a heart beats for; `held` is what it was last told to work on, `told` all that it ever was."""
 
     def __init__(self, *, still_s: float = 10.0) -> None:
         self.table = Table()
         self.held: set[int] = set()
+        self.told: list[set[int]] = []
         self.loops: set[asyncio.AbstractEventLoop] = set()
         self.heart = Heart(self._open, self._hold, self._make, still_s=still_s)
 
@@ -63,6 +64,7 @@ class Worker:
     async def _hold(self, partitions: Collection[int]) -> None:
         self.loops.add(asyncio.get_running_loop())
         self.held = set(partitions)
+        self.told.append(self.held)
 
     def _make(self, table: LeaseTable, hold: Hold, turns: Callable[[], bool]) -> Leaseholder:
         return Leaseholder(
@@ -72,8 +74,9 @@ class Worker:
     async def holds_all(self) -> bool:
         return self.held == set(range(PARTITIONS))
 
-    async def holds_nothing(self) -> bool:
-        return not self.held
+    async def was_told_to_stop(self) -> bool:
+        """Even where it was given its partitions again a moment later."""
+        return set() in self.told
 
 
 @asynccontextmanager
@@ -98,10 +101,11 @@ async def test_a_busy_worker_keeps_its_leases() -> None:
 
 async def test_a_worker_that_stands_still_loses_its_leases_and_finds_out() -> None:
     async with beating(Worker(still_s=2 * LEASE_S)) as worker:
+        assert not await worker.was_told_to_stop()
         began = time.monotonic()
         time.sleep(6 * LEASE_S)  # noqa: ASYNC251 - as one that hangs
         assert max(worker.table.beats) - began < 4 * LEASE_S
-        await eventually(worker.holds_nothing)
+        await eventually(worker.was_told_to_stop)
         await eventually(worker.holds_all)
 
 
