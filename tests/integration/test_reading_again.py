@@ -21,7 +21,6 @@ from support.commands import environment_of, rollo
 from support.feeds import Bar
 from support.folders import open_folder
 from support.stack import Crew, Stack
-from support.waiting import eventually
 from support.workers import programs
 from support.wyckoff import drawn, fold
 
@@ -82,7 +81,7 @@ async def test_a_restated_bar_that_removes_a_spring_retracts_its_pattern_and_its
     [event] = [f for f in before.values() if f.get("event", {}).get("kind") == "SPRING"]
     assert (pattern["type"], event["type"]) == ("pattern.detected", "wyckoff.detected")
     assert (trade["signal"]["origin"], trade["signal"]["status"]) == ("paper", "OPEN")
-    await eventually(lambda: _is_shown(stack, pattern["id"]), what="a scan that shows it")
+    assert await _is_shown(stack, pattern["id"])
 
     [low] = [bar for bar in sent if bar.ts == spring.event_ts // 1_000_000]
     assert low.open and low.close

@@ -19,15 +19,18 @@ class Source:
     def __init__(self) -> None:
         self.asked = 0
         self.moment: Moment | None = MOMENT
+        self.then: Moment | None = None
+        """What it is for questions to come."""
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def __call__(self) -> Moment:
         self.asked += 1
         await self.gate.wait()
-        if self.moment is None:
+        said, self.moment = self.moment, self.then or self.moment
+        if said is None:
             raise Unavailable("away")
-        return self.moment
+        return said
 
 
 async def test_everybody_who_asks_at_once_shares_one_question() -> None:
@@ -112,6 +115,28 @@ async def test_while_postgres_is_away_the_last_moment_is_known_and_nobody_waits_
     source.moment = MOMENT
     assert not (await generations.next()).away
     await generations.close()
+
+
+async def test_next_is_not_the_answer_to_a_question_of_before() -> None:
+    source = Source()
+    source.gate.clear()
+    generations = Generations(source, every_s=60)
+    before = asyncio.create_task(generations.current())
+    await eventually(lambda: _asked(source))
+    answered = MOMENT._replace(generation=2)
+
+    following = asyncio.create_task(generations.next())
+    await asyncio.sleep(0)
+    source.then = answered  # PostgreSQL has answered the first question, and is changed now
+    source.gate.set()
+
+    assert (await before).moment == MOMENT
+    assert (await following).moment == answered
+    await generations.close()
+
+
+async def _asked(source: Source) -> bool:
+    return source.asked > 0
 
 
 async def test_before_the_first_moment_there_is_none() -> None:

@@ -78,7 +78,9 @@ class Generations:
         return await asyncio.shield(self._ask())  # who asked first may go away
 
     async def next(self) -> Standing:
-        """Ask now, or hear the answer to a question that is under way."""
+        """What PostgreSQL says from now on: the answer to a question that is under way may be of before."""
+        if self._asking is not None and not self._asking.done():
+            await asyncio.shield(self._asking)
         return await asyncio.shield(self._ask())
 
     def moved_on(self, moment: Moment) -> Moment:
