@@ -1,4 +1,4 @@
-"""The ceiling of the gateway: an application that does nothing but answer, on the gateway's own server.
+"""A measure for the gateway: an application that does nothing but answer, on the gateway's own server.
 
     python -m bench.plain_asgi PORT FILE
 
@@ -23,7 +23,15 @@ HEADERS = [
     (b"content-type", b"application/json"),
     (b"x-request-id", b"0123456789abcdef0123456789abcdef"),
     (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"ratelimit-policy", b'"key";q=1000000;w=60'),
+    (b"x-ratelimit-limit", b"1000000"),
+    (b"ratelimit", b'"key";r=654321;t=31'),
+    (b"x-ratelimit-remaining", b"654321"),
+    (b"x-ratelimit-reset", b"31"),
 ]
+"""As many as the gateway's, and as long."""
 
 
 class Plain:

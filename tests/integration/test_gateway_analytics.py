@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from support import feeds, portfolios
 from support import performance_reference as reference
 from support.applying import open_bench
 from support.closed_trades import Trade, insert_trades, roll_up, stored_trades
+from support.connections import Client
 from support.databases import execute, fetch
 from support.doors import State, door
 from support.gateway import Setup, insert_patterns
@@ -589,6 +591,33 @@ async def test_an_answer_is_given_before_routing_ready_or_not(
     assert slow.status_code == 200
     assert fast.content == slow.content
     assert REGISTRY.get_sample_value("rollo_http_requests_total", route) == before + 2
+
+
+async def test_an_answer_that_is_there_is_given_at_once_until_something_changes(
+    client: httpx.AsyncClient, settings: Settings, trades: list[Traded]
+) -> None:
+    transport: Any = client._transport
+    connection = Client(transport.app)
+    plain = f"GET {AT}/sector-breakdown HTTP/1.1\r\nHost: localhost\r\n"
+
+    async def said(*more: str) -> bytes:
+        return await connection.say("\r\n".join([plain[:-2], *more, "", ""]).encode())
+
+    first, again = await said(), await said()
+    [etag] = re.findall(rb"etag: (\S+)", again)
+    unchanged = await said(f"If-None-Match: {etag.decode()}")
+    packed = [await said("Accept-Encoding: gzip") for _ in range(2)]
+    assert connection.at_once == 3  # all but the first of each form
+    assert first.partition(b"\r\n\r\n")[2] == again.partition(b"\r\n\r\n")[2]
+    assert unchanged.startswith(b"HTTP/1.1 304")
+    assert packed[0].partition(b"\r\n\r\n")[2] == packed[1].partition(b"\r\n\r\n")[2]
+
+    await insert_trades(settings.database_url, [Trade(1, 1.0)])
+    await roll_up(settings)
+    await _next(client)
+    changed = await said(f"If-None-Match: {etag.decode()}")
+    assert changed.startswith(b"HTTP/1.1 200")
+    assert connection.at_once == 3
 
 
 async def test_a_change_is_seen_by_everybody(

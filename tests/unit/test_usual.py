@@ -3,16 +3,15 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from uvicorn.server import ServerState
 
-from api_gateway import heads, main, usual
+from api_gateway import heads
 from api_gateway.app import Gateway, create_app
 from api_gateway.auth import Known
 from api_gateway.bounds import Bounds
@@ -21,9 +20,9 @@ from rollotape import keys
 from rollotape.cache.reader import Snapshot
 from rollotape.domain.scan import Table
 from rollotape.settings import Settings
+from support.connections import App, Client
 
 HOST = "Host: g:8000"
-DATE = (b"date", b"Sun, 22 Nov 2026 01:00:00 GMT")
 USUAL = [
     f"GET / HTTP/1.1\r\n{HOST}\r\n\r\n",
     f"GET /a%20b/c?x=1&y=%2f?z HTTP/1.1\r\n{HOST}\r\nX-Empty:\r\nx-two:1\r\nX-Two:\t 2 \t\r\n\r\n",
@@ -50,72 +49,6 @@ FOR_H11 = [
     f"GET / HTTP/1.1\r\n{HOST}\r\n",
     f"GET / HTTP/1.1\r\n{HOST}\r\n\r\nGET / HTTP/1.1\r\n{HOST}\r\n\r\n",
 ]
-App = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-class Wire(asyncio.Transport):
-    """What was written to a client."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[bytes] = []
-        self.closed = self.paused = False
-
-    def write(self, data: "bytes | bytearray | memoryview") -> None:
-        self.parts.append(bytes(data))
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    @property
-    def said(self) -> bytes:
-        return b"".join(self.parts)
-
-
-class Client:
-    """A connection to an application; `seen` are the scopes of its requests."""
-
-    def __init__(self, app: App, bounds: Bounds | None = None) -> None:
-        self.seen: list[dict[str, Any]] = []
-
-        async def watched(scope: Any, receive: Any, send: Any) -> None:
-            self.seen.append(scope)
-            await app(scope, receive, send)
-
-        config = main.config(watched, bounds or Bounds())
-        config.load()
-        self.state = ServerState()
-        self.state.default_headers = [DATE]
-        made: Any = config.http_protocol_class
-        self.protocol = made(config=config, server_state=self.state, app_state={})
-        self.wire = Wire()
-        self.protocol.connection_made(self.wire)
-
-    async def say(self, *parts: bytes) -> bytes:
-        """What is answered when all is done."""
-        for part in parts:
-            self.protocol.data_received(part)
-        while self.state.tasks:
-            await asyncio.gather(*self.state.tasks)
-        said = self.wire.said
-        self.wire.parts.clear()
-        return said
-
-    @property
-    def was_usual(self) -> bool:
-        return isinstance(self.protocol.cycle, usual.Cycle)
 
 
 def answering(status: int, headers: Iterable[tuple[bytes, bytes]], *bodies: bytes) -> App:
@@ -295,6 +228,12 @@ def gateway() -> Gateway:
     return app
 
 
+def _lines(said: bytes) -> list[bytes]:
+    """What is the same whenever it is said; headers in any order."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    return [*sorted(_NEW.sub(b"", line) for line in head.split(b"\r\n")), _NEW.sub(b"", body)]
+
+
 class _Past:
     def timestamp(self) -> float:
         return 1.0
@@ -312,7 +251,7 @@ async def test_an_answer_is_the_same_as_if_nothing_were_remembered(
         await Client(app).say(whole[:9], whole[9:])  # what is answered first is not cached
         expected = await Client(app).say(whole[:9], whole[9:])
         for _ in range(times):
-            assert _NEW.sub(b"", await mine.say(whole)) == _NEW.sub(b"", expected)
+            assert _lines(await mine.say(whole)) == _lines(expected)
 
 
 async def test_what_was_remembered_of_other_headers_is_forgotten() -> None:
@@ -321,3 +260,101 @@ async def test_what_was_remembered_of_other_headers_is_forgotten() -> None:
     answers = [await client.say(said.encode()) for said in (good, good, bad, good)]
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 2 + [b"HTTP/1.1 401", b"HTTP/1.1 200"]
     assert client.was_usual
+
+
+# ---- what is answered before a task is made of it
+
+GOOD = [HOST, f"X-API-Key: {KEY.text}"]
+
+
+def _request(*lines: str, target: str = SCAN) -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""]).encode()
+
+
+def _tokens() -> int:
+    bucket: Bucket = gateway().state.servers.access._limits._bucket(KEY.id, 10**8)
+    return bucket.tokens
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["Accept-Encoding: gzip"],
+        ["If-None-Match: *"],
+        ["X-Request-Id: mine"],
+        ["Origin: https://page.example"],
+        ["Origin: https://other.example"],
+    ],
+)
+async def test_what_is_there_is_answered_at_once_and_is_the_same(more: list[str]) -> None:
+    asked, client = _request(*GOOD, *more), Client(gateway())
+    before = await Client(gateway()).say(asked[:9], asked[9:])
+    usually = await Client(gateway()).say(asked[:9], asked[9:])
+    tokens = _tokens()
+    assert [_lines(await client.say(asked)) for _ in range(3)] == [_lines(usually)] * 3
+    assert (client.at_once, client.seen) == (3, [])
+    assert tokens - _tokens() == 3
+    assert before[:12] == usually[:12]
+    assert client.state.total_requests == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([HOST], 401),
+        ([HOST, f"X-API-Key: {WRONG.text}"], 401),
+        ([HOST, f"X-API-Key: {OVER.text}"], 401),
+        ([*GOOD, f"Authorization: Bearer {WRONG.text}"], 401),
+        (["Host: elsewhere.example", GOOD[1]], 421),
+        ([*GOOD, "Content-Encoding: gzip"], 415),
+        ([*GOOD, f"traceparent: 00-{'a' * 32}-{'b' * 16}-00"], 200),
+        ([*GOOD, "X-Forwarded-For: 9.9.9.9"], 200),
+        ([*GOOD, "x-forwarded-proto: https"], 200),
+    ],
+)
+async def test_what_is_not_plain_goes_the_usual_way_and_costs_one_token(
+    lines: list[str], status: int
+) -> None:
+    await Client(gateway()).say(_request(*GOOD))
+    client, tokens = Client(gateway()), _tokens()
+    assert (await client.say(_request(*lines))).startswith(b"HTTP/1.1 %d" % status)
+    assert (client.at_once, len(client.seen)) == (0, 1)
+    assert tokens - _tokens() == (status == 200)
+
+
+async def test_an_unread_answer_is_waited_with() -> None:
+    await Client(gateway()).say(_request(*GOOD))
+    client = Client(gateway())
+    client.protocol.pause_writing()
+    client.protocol.data_received(_request(*GOOD))
+    await asyncio.sleep(0)
+    early = client.wire.said
+    client.protocol.resume_writing()
+    assert (await client.say()).startswith(b"HTTP/1.1 200")
+    assert (early, client.at_once) == (b"", 0)
+
+
+async def test_a_bug_on_the_short_way_is_met_on_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    await Client(gateway()).say(_request(*GOOD))
+    client = Client(gateway())
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gateway().state.servers.scans, "at_once", broken)
+    assert (await client.say(_request(*GOOD))).startswith(b"HTTP/1.1 200")
+    assert (client.at_once, len(client.seen)) == (0, 1)
+
+
+async def test_a_connection_that_was_answered_at_once_may_rest_before_it_asks_again() -> None:
+    client = Client(gateway())
+    await Client(gateway()).say(_request(*GOOD))
+    await client.say(_request(*GOOD))
+    client.protocol.data_received(_request(*GOOD)[:9])
+    assert client.at_once == 1
+    assert client.protocol._head_over is not None  # a head that has begun has to come
+    rest = Client(gateway())
+    await rest.say(_request(*GOOD))
+    assert rest.protocol._head_over is None
+    assert rest.protocol.timeout_keep_alive_task is not None

@@ -14,7 +14,8 @@ from pydantic import AwareDatetime, TypeAdapter
 from starlette.types import Scope
 
 from api_gateway import callers, cursors, packing, problems, responses, scan
-from api_gateway.before import Given, Headers, Said, link_to
+from api_gateway.at_once import Given, Headers
+from api_gateway.before import Said, link_to
 from api_gateway.envelope import FOUND_READY
 from rollotape import analytics
 from rollotape.analytics import Question
@@ -54,6 +55,11 @@ class Asked:
     universe: str | None = None
     """Likewise."""
 
+    @property
+    def is_to_be_settled(self) -> bool:
+        """Whether symbols are to be put in."""
+        return self.watchlist_id is not None or self.universe is not None
+
 
 async def settled(servers: "Backends", scope: Scope, asked: Asked) -> Asked:
     """The question of the caller's watchlist and of a universe, where it names them.
@@ -62,7 +68,7 @@ async def settled(servers: "Backends", scope: Scope, asked: Asked) -> Asked:
         Problem: 404, the caller has no such watchlist; 422, there is no such universe; 503, nobody can tell
             now.
     """
-    if asked.watchlist_id is None and asked.universe is None:
+    if not asked.is_to_be_settled:
         return asked
     filters = asked.question.filters
     if asked.watchlist_id is not None:
@@ -113,6 +119,26 @@ class Analyses:
             raise problems.invalid([problems.FieldError("query", "page", reason)]) from error
         return await self._given(scope, said, asked, found)
 
+    def at_once(self, servers: "Backends", scope: Scope, said: Said, asked: Asked) -> Given | None:
+        """The answer, if it was given before and nothing has changed."""
+        kept = servers.kept(asked.question.dataset)
+        found = kept.at_hand(asked.words)
+        if found is None:
+            return None
+        etag = _etag(found.moment.name, found.stale, asked.form, asked.words)
+        headers = _same(etag, stale=found.stale)
+        if said.has(etag):
+            kept.count("unchanged")
+            return Given(304, headers, b"")
+        made = self._made.find(etag.encode())
+        if made is None:
+            return None
+        encoding = said.encoding(made.start)
+        if encoding is not None and encoding not in made.packed:
+            return None
+        kept.count(found.source)
+        return _whole(scope, made, headers, encoding)
+
     async def _unchanged(self, servers: "Backends", said: Said, asked: Asked) -> Given | None:
         if not said.if_none_match:
             return None
@@ -121,7 +147,7 @@ class Analyses:
         if standing.away or standing.moment is None:
             return None
         etag = _etag(standing.moment.name, standing.behind, asked.form, asked.words)
-        if not responses.is_among(etag, said.if_none_match.decode("latin-1")):
+        if not said.has(etag):
             return None
         kept.count("unchanged")
         return Given(304, _same(etag, stale=standing.behind), b"")
@@ -130,24 +156,30 @@ class Analyses:
         scope[FOUND_READY] = found.source in HITS
         etag = _etag(found.moment.name, found.stale, asked.form, asked.words)
         headers = _same(etag, stale=found.stale)
-        if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):
+        if said.has(etag):
             return Given(304, headers, b"")
         key = etag.encode()
         made = self._made.find(key)
         if made is None:
             made = _made(asked, found, etag)
             self._made.keep(key, made)
-        body, encoding = made.start, responses.encoding_of(said.accept_encoding.decode("latin-1"))
-        if encoding is not None and packing.is_worth_it(body):
-            if encoding not in made.packed:
-                made.packed[encoding] = await packing.packed(body, encoding)
-                self._made.keep(key, made)  # it has grown
-            headers.append((b"content-encoding", encoding.encode()))
-            body = made.packed[encoding].with_rest(b"")
-        if made.token:
-            headers.append((b"link", link_to(scope, made.token)))
-        headers += (b"content-type", made.media_type.encode()), (b"content-length", b"%d" % len(body))
-        return Given(200, headers, body)
+        encoding = said.encoding(made.start)
+        if encoding is not None and encoding not in made.packed:
+            made.packed[encoding] = await packing.packed(made.start, encoding)
+            self._made.keep(key, made)  # it has grown
+        return _whole(scope, made, headers, encoding)
+
+
+def _whole(scope: Scope, made: scan.Answer, headers: Headers, encoding: str | None) -> Given:
+    """An answer whose packed form, where one is wanted, is there."""
+    body = made.start
+    if encoding is not None:
+        headers.append((b"content-encoding", encoding.encode()))
+        body = made.packed[encoding].with_rest(b"")
+    if made.token:
+        headers.append((b"link", link_to(scope, made.token)))
+    headers += (b"content-type", made.media_type.encode()), (b"content-length", b"%d" % len(body))
+    return Given(200, headers, body)
 
 
 @lru_cache(4_096)

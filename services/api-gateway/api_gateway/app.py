@@ -10,10 +10,11 @@ from fastapi.routing import APIRoute
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Scope
 
-from api_gateway import examples, gate, openapi, problems
+from api_gateway import at_once, examples, gate, openapi, problems, scan
+from api_gateway.at_once import AtOnce, Given
 from api_gateway.auth import Doorman
 from api_gateway.backends import Backends
-from api_gateway.before import BeforeRouting, Given, Giver, Said, Wordings
+from api_gateway.before import BeforeRouting, Giver, Said, Wordings
 from api_gateway.bulletin import Bulletin
 from api_gateway.envelope import Envelope
 from api_gateway.gate import Gate
@@ -57,6 +58,8 @@ class Gateway(FastAPI):
 
     layers: Callable[[ASGIApp], ASGIApp]
     """What is around the routes."""
+    _layers_at_once: AtOnce = staticmethod(at_once.never)
+    """Of the layers, once they are there: the server starts the application before it asks."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Ours are the outermost, so that what is ready leaves without a step through the framework's.
@@ -65,7 +68,12 @@ class Gateway(FastAPI):
         """
         inner = super().build_middleware_stack()
         assert isinstance(inner, ServerErrorMiddleware)
-        return self.layers(inner.app)
+        outermost = self.layers(inner.app)
+        self._layers_at_once = at_once.of(outermost)
+        return outermost
+
+    def at_once(self, scope: Scope) -> Given | None:
+        return self._layers_at_once(scope)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -145,16 +153,20 @@ def describe() -> dict[str, Any]:
     ).openapi()
 
 
-def _givers() -> dict[str, tuple[str, Giver]]:
-    """By path, who answers it before routing, and the route that it is counted under."""
+def _givers() -> dict[str, Giver]:
+    """By path, who answers it before routing."""
     wordings = Wordings(patterns.read_scan)
 
     async def give_scan(servers: Backends, scope: Scope, said: Said) -> Given:
         wording = await patterns.settled(servers, scope, wordings.of(scope, said))
         return await servers.scans.give(servers, scope, said, wording)
 
+    def scan_at_once(servers: Backends, scope: Scope, said: Said) -> Given | None:
+        put = wordings.of(scope, said)
+        return servers.scans.at_once(servers, scope, said, put) if isinstance(put, scan.Wording) else None
+
     scans = [prefix + patterns.SCAN for prefix in _PREFIXES]
-    found: dict[str, tuple[str, Giver]] = {path: (path, give_scan) for path in scans}
+    found = {path: Giver(path, give_scan, scan_at_once) for path in scans}
     for prefix in _PREFIXES:
         found |= analytics.givers(prefix)
     return found

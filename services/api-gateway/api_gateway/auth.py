@@ -13,9 +13,10 @@ import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api_gateway import audit, heads, problems
+from api_gateway import at_once, audit, heads, problems
+from api_gateway.at_once import Given
 from api_gateway.callers import LOCAL, Caller
-from api_gateway.limits import Limits
+from api_gateway.limits import Headers, Limits
 from api_gateway.paths import is_open
 from api_gateway.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHORIZED, Problem
 from api_gateway.refusals import forbidden, unauthorized
@@ -51,6 +52,7 @@ class Doorman:
 
     def __init__(self, app: ASGIApp, access: "Access", audit_log: audit.Audit) -> None:
         self._app = app
+        self._at_once = at_once.of(app)
         self._access = access
         self._audit = audit_log
 
@@ -73,6 +75,14 @@ class Doorman:
             await self._app(scope, receive, seen)
         finally:
             over()
+
+
+    def at_once(self, scope: Scope) -> Given | None:
+        """The token of the window is spent last: nothing else can go wrong then."""
+        caller = self._access.at_hand(scope)
+        given = self._at_once(scope) if caller else None
+        said = self._access.spend(caller) if caller and given else None
+        return given._replace(headers=given.headers + said) if given and said is not None else None
 
 
 class Access:
@@ -100,6 +110,26 @@ class Access:
             raise forbidden(f"This key may {caller.scope}; this request takes one that may {needed}.", needed)
         return caller
 
+    def at_hand(self, scope: Scope) -> Caller | None:
+        """Who sent a request that reads, if that is known without a question, and may ask once more.
+
+        Raises:
+            Problem: 401, it carries no key, or several.
+        """
+        if not self._asks:
+            return LOCAL
+        shown = heads.read(scope, _shown)
+        row = self._keys.at_hand(shown)
+        if row is None or self._limits.is_used_up(stranger(scope)):
+            return None
+        caller = _caller(row["id"], row["owner"], row["scope"], row["rate"])
+        has_one = self._limits.has(caller.counted_as, self._quota(caller))
+        return caller if has_one and keys.allows(caller.scope, "read") else None
+
+    def spend(self, caller: Caller) -> Headers | None:
+        """A token of somebody who has one: what the answer says of it."""
+        return self._limits.spend(caller.counted_as, self._quota(caller)) if self._asks else []
+
     async def enter(self, scope: Scope, text: str | None = None) -> Caller:
         """Who shows a key, in a header unless `text` is it; `scope` has what is left of the window then.
 
@@ -113,7 +143,7 @@ class Access:
             if problem.kind in (UNAUTHORIZED, FORBIDDEN):
                 await self._charge(scope, stranger(scope), self._rate_of_strangers)
             raise
-        await self._charge(scope, caller.counted_as, caller.rate or self._rate)
+        await self._charge(scope, caller.counted_as, self._quota(caller))
         return caller
 
     async def recognise(self, text: str, scope: Scope | None = None) -> Caller:
@@ -154,6 +184,9 @@ class Access:
             said = await self._limits.charge(name, quota)
         scope.setdefault("state", {}).setdefault("headers", []).extend(said)
 
+    def _quota(self, caller: Caller) -> int:
+        return caller.rate or self._rate
+
     async def keep(self) -> None:
         """What has to be done now and then, until cancelled."""
         if self.tokens and self.tokens.keys:
@@ -184,9 +217,16 @@ class Keys:
             Problem: 401, it is none, or no more; 503, nobody can tell now.
         """
         row = None if shown.key_id is None else await self._find(shown.key_id)
-        if row is None or not compare_digest(shown.digest, row["hash"]) or _is_over(row):
+        if row is None or not _opens(row, shown):
             raise unauthorized("this key is unknown, expired or revoked", ', error="invalid_token"')
         return row
+
+    def at_hand(self, shown: "Shown") -> Any:
+        """The row of a key that is good, and was looked up a moment ago; else None."""
+        known = self._known.get(shown.key_id) if shown.key_id else None
+        if known is None or time.monotonic() - known.at >= FRESH_S / 2:
+            return None
+        return known.row if _opens(known.row, shown) else None
 
     def was_good(self, text: str) -> bool:
         """Whether this key was good when it was last looked up."""
@@ -250,8 +290,10 @@ class Keys:
         await asyncio.gather(*asking, return_exceptions=True)
 
 
-def _is_over(row: Any) -> bool:
-    return row["expires_at"] is not None and row["expires_at"].timestamp() <= time.time()
+def _opens(row: Any, shown: "Shown") -> bool:
+    """Whether it is the key that it says it is, and still good."""
+    over = row["expires_at"] is not None and row["expires_at"].timestamp() <= time.time()
+    return compare_digest(shown.digest, row["hash"]) and not over
 
 
 class Shown(NamedTuple):

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_gateway import heads, packing, problems, responses, scan
+from api_gateway.at_once import Given
 from api_gateway.envelope import ANSWERED_AS, FOUND_READY
 from api_gateway.problems import Problem
 from api_gateway.scan import Wording
@@ -26,16 +27,7 @@ _SAME = [(b"cache-control", CACHE_CONTROL.encode()), (b"vary", responses.VARY.en
 
 _UNCHANGED, _READY, _MADE = (ANSWERS.labels("scan", source) for source in ("unchanged", "memory", "model"))
 
-Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
-
-
-class Given(NamedTuple):
-    """An answer as it goes out."""
-
-    status: int
-    headers: Headers
-    body: bytes
 
 
 class Said(NamedTuple):
@@ -58,13 +50,31 @@ class Said(NamedTuple):
                 match = value if match is None else match
         return cls(accept or b"", encoding or b"", match or b"")
 
+    def has(self, etag: str) -> bool:
+        """Whether the client has this very answer already."""
+        return bool(self.if_none_match) and responses.is_among(etag, self.if_none_match.decode("latin-1"))
+
+    def encoding(self, body: bytes) -> str | None:
+        """What a body is to be compressed in; None: it goes out as it is."""
+        encoding = responses.encoding_of(self.accept_encoding.decode("latin-1"))
+        return encoding if encoding is not None and packing.is_worth_it(body) else None
+
 
 _said = Said.of
 """One and the same at every look, for `heads.read`."""
 
 Reading = Callable[[Scope, Said], T]
-Giver = Callable[["Backends", Scope, Said], Awaitable[Given | None]]
-"""Answers by words alone; None and a `Problem` leave it to the route."""
+
+
+class Giver(NamedTuple):
+    """Who answers by words alone."""
+
+    route: str
+    """That a request is counted under."""
+    give: Callable[["Backends", Scope, Said], Awaitable[Given | None]]
+    """None and a `Problem` leave it to the route."""
+    at_once: Callable[["Backends", Scope, Said], Given | None]
+    """What is there already; None and a `Problem` leave it to `give`."""
 
 
 class Wordings(Generic[T]):
@@ -110,37 +120,73 @@ class Scans:
             wording = wording.within(await servers.universes.members(wording.question.universe))
         snapshot, now = await servers.snapshot(), scan.now_us()
         key, etag = wording.named(self._moments.name(snapshot, now))
-        headers = [*_SAME, (b"etag", etag.encode())]
-        if said.if_none_match and responses.is_among(etag, said.if_none_match.decode("latin-1")):
-            servers.reader.count(hit=True)
-            _UNCHANGED.inc()
-            scope[FOUND_READY] = True
-            return Given(304, headers, b"")
-
+        if said.has(etag):
+            return _unchanged(servers, scope, etag)
         answer = self._answers.find(key)
-        cached = scope[FOUND_READY] = answer is not None
-        servers.reader.count(hit=cached)
-        (_READY if cached else _MADE).inc()
+        cached = answer is not None
         if answer is None:
             answer = scan.answer(snapshot, wording, etag, now)
             self._answers.keep(key, answer)
-        rest = answer.rest(cached=cached, took_s=time.perf_counter() - began)
-        encoding = responses.encoding_of(said.accept_encoding.decode("latin-1"))
-        if encoding is None or not packing.is_worth_it(answer.start):
-            body = answer.start + rest
-        else:
-            headers.append((b"content-encoding", encoding.encode()))
-            body = (await self._packed(key, answer, encoding)).with_rest(rest)
-        if answer.token:
-            headers.append((b"link", link_to(scope, answer.token)))
-        headers += (b"content-type", answer.media_type.encode()), (b"content-length", b"%d" % len(body))
-        return Given(200, headers, body)
-
-    async def _packed(self, key: bytes, answer: scan.Answer, encoding: str) -> packing.Packed:
-        if encoding not in answer.packed:
+        encoding = said.encoding(answer.start)
+        if encoding is not None and encoding not in answer.packed:
             answer.packed[encoding] = await packing.packed(answer.start, encoding)
             self._answers.keep(key, answer)  # it has grown
-        return answer.packed[encoding]
+        return _whole(servers, scope, answer, encoding, cached=cached, began=began)
+
+    def at_once(self, servers: "Backends", scope: Scope, said: Said, wording: Wording) -> Given | None:
+        """The answer, if it was given before and nothing has changed."""
+        began = time.perf_counter()
+        snapshot, now = servers.reader.at_hand(), scan.now_us()
+        if snapshot is None:
+            return None
+        if wording.question.universe is not None:
+            universe = servers.universes.at_hand(wording.question.universe)
+            if universe is None:
+                return None
+            wording = wording.within(universe)
+        key, etag = wording.named(self._moments.name(snapshot, now))
+        if said.has(etag):
+            return _unchanged(servers, scope, etag)
+        answer = self._answers.find(key)
+        if answer is None:
+            return None
+        encoding = said.encoding(answer.start)
+        if encoding is not None and encoding not in answer.packed:
+            return None
+        return _whole(servers, scope, answer, encoding, cached=True, began=began)
+
+
+def _unchanged(servers: "Backends", scope: Scope, etag: str) -> Given:
+    servers.reader.count(hit=True)
+    _UNCHANGED.inc()
+    scope[FOUND_READY] = True
+    return Given(304, [*_SAME, (b"etag", etag.encode())], b"")
+
+
+def _whole(
+    servers: "Backends",
+    scope: Scope,
+    answer: scan.Answer,
+    encoding: str | None,
+    *,
+    cached: bool,
+    began: float,
+) -> Given:
+    """An answer whose packed form, where one is wanted, is there."""
+    scope[FOUND_READY] = cached
+    servers.reader.count(hit=cached)
+    (_READY if cached else _MADE).inc()
+    headers = [*_SAME, (b"etag", answer.etag.encode())]
+    rest = answer.rest(cached=cached, took_s=time.perf_counter() - began)
+    if encoding is None:
+        body = answer.start + rest
+    else:
+        headers.append((b"content-encoding", encoding.encode()))
+        body = answer.packed[encoding].with_rest(rest)
+    if answer.token:
+        headers.append((b"link", link_to(scope, answer.token)))
+    headers += (b"content-type", answer.media_type.encode()), (b"content-length", b"%d" % len(body))
+    return Given(200, headers, body)
 
 
 def link_to(scope: Scope, token: str) -> bytes:
@@ -167,29 +213,37 @@ class Raw(Response):
 class BeforeRouting:
     """Plain ASGI. What is not ready, or goes wrong, goes on to the route, which says what it is.
 
-    `givers` has, by path, the route that a request is counted under and who answers it. A path that ends in
-    `/` stands for everything directly below it.
+    `givers` has, by path, who answers it. A path that ends in `/` stands for everything directly below it.
     """
 
-    def __init__(self, app: ASGIApp, servers: "Backends", givers: Mapping[str, tuple[str, Giver]]) -> None:
+    def __init__(self, app: ASGIApp, servers: "Backends", givers: Mapping[str, Giver]) -> None:
         self._app = app
         self._servers = servers
         self._givers = dict(givers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
-            path = scope["path"]
-            found = self._givers.get(path) or self._givers.get(path[: path.rfind("/") + 1])
+            found = self._giver(scope["path"])
             given = await self._given(found, scope) if found else None
             if found and given is not None:
-                scope[ANSWERED_AS] = found[0]
+                scope[ANSWERED_AS] = found.route
                 await send({"type": "http.response.start", "status": given.status, "headers": given.headers})
                 await send({"type": "http.response.body", "body": given.body})
                 return
         await self._app(scope, receive, send)
 
-    async def _given(self, found: tuple[str, Giver], scope: Scope) -> Given | None:
+    def at_once(self, scope: Scope) -> Given | None:
+        found = self._giver(scope["path"])
+        given = found.at_once(self._servers, scope, heads.read(scope, _said)) if found else None
+        if found and given is not None:
+            scope[ANSWERED_AS] = found.route
+        return given
+
+    def _giver(self, path: str) -> Giver | None:
+        return self._givers.get(path) or self._givers.get(path[: path.rfind("/") + 1])
+
+    async def _given(self, found: Giver, scope: Scope) -> Given | None:
         try:
-            return await found[1](self._servers, scope, heads.read(scope, _said))
+            return await found.give(self._servers, scope, heads.read(scope, _said))
         except Problem:
             return None

@@ -11,7 +11,8 @@ import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_gateway import heads, problems
+from api_gateway import at_once, heads, problems
+from api_gateway.at_once import Given
 from api_gateway.timings import Name, Timings
 from rollotape import telemetry, tracing
 from rollotape.lately import OftenCounted, OftenTimed
@@ -46,6 +47,7 @@ class Envelope:
     def __init__(self, app: ASGIApp, timings: Timings | None = None, traced: float = 0.0) -> None:
         """`traced` is the share of requests with a span, beside those whose caller wants one."""
         self._app = app
+        self._at_once = at_once.of(app)
         self._timings = timings
         self._traced = traced
 
@@ -65,6 +67,22 @@ class Envelope:
             await answer(exchange.scope, receive, exchange.send)
         finally:
             _record(exchange, self._timings, self._traced)
+
+    def at_once(self, scope: Scope) -> Given | None:
+        """Where there are traces the usual way is gone: it may have to make a span."""
+        started = time.perf_counter()
+        wished, parent = heads.read(scope, _names)
+        if parent is not None or telemetry.taker() is not None:
+            return None
+        try:
+            given = self._at_once(scope)
+        except Exception:  # a refusal, or a bug: the usual way meets it as well, and says what it is
+            return None
+        if given is None:
+            return None
+        request_id = wished or _new_id()
+        _note({"request_id": request_id}, scope, "GET", given.status, started, self._timings)
+        return given._replace(headers=[*given.headers, (b"x-request-id", request_id.encode()), *_SECURITY])
 
 
 class _Exchange:
@@ -92,10 +110,7 @@ class _Exchange:
 
     @property
     def route(self) -> str:
-        """Template of the path, so that metrics have as many rows as there are routes."""
-        if before_routing := self.scope.get(ANSWERED_AS):
-            return str(before_routing)
-        return str(getattr(self.scope.get("route"), "path", "unmatched"))
+        return _route(self.scope)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -135,27 +150,33 @@ def _new_id() -> str:
 
 
 def _record(exchange: _Exchange, timings: Timings | None, traced: float) -> None:
-    """Labels come from closed sets, whatever is asked for."""
-    route, seconds = exchange.route, time.perf_counter() - exchange.started
-    method = exchange.method if exchange.method in _METHODS else "other"
-    counted, timed = _measures(route, method, exchange.status // 100)
+    if (taker := telemetry.taker()) is not None:
+        _trace(taker, exchange, traced)
+    _note(exchange.ids, exchange.scope, exchange.method, exchange.status, exchange.started, timings)
+
+
+def _note(
+    ids: dict[str, str], scope: Scope, method: str, status: int, started: float, timings: Timings | None
+) -> None:
+    """Counted, timed and said. Labels come from closed sets, whatever is asked for."""
+    route, seconds = _route(scope), time.perf_counter() - started
+    method = method if method in _METHODS else "other"
+    counted, timed = _measures(route, method, status // 100)
     counted.one()
     timed.note(seconds)
     if timings is not None:
-        ready = exchange.scope.get(FOUND_READY)
-        timings.note(Name(route, ready), seconds, failed=not 100 <= exchange.status < 500)
-    if (taker := telemetry.taker()) is not None:
-        _trace(taker, exchange, f"{method} {route}", seconds, traced)
-    requests.say(
-        **exchange.ids,
-        method=method,
-        route=route,
-        status=exchange.status,
-        duration_ms=round(seconds * 1_000, 3),
-    )
+        timings.note(Name(route, scope.get(FOUND_READY)), seconds, failed=not 100 <= status < 500)
+    requests.say(**ids, method=method, route=route, status=status, duration_ms=round(seconds * 1_000, 3))
 
 
-def _trace(taker: Taker, exchange: _Exchange, name: str, seconds: float, traced: float) -> None:
+def _route(scope: Scope) -> str:
+    """Template of the path, so that metrics have as many rows as there are routes."""
+    if before_routing := scope.get(ANSWERED_AS):
+        return str(before_routing)
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+def _trace(taker: Taker, exchange: _Exchange, traced: float) -> None:
     """A span, if the caller wants one; who says nothing about it has one by chance."""
     parent = exchange.parent
     if not (parent.sampled if parent else random() < traced):
@@ -163,15 +184,16 @@ def _trace(taker: Taker, exchange: _Exchange, name: str, seconds: float, traced:
     own = parent.trace_id if parent else exchange.request_id
     if parent is None and not tracing.is_id(own):
         own = exchange.ids["trace_id"] = tracing.new()
-    method, _, route = name.partition(" ")
+    method = exchange.method if exchange.method in _METHODS else "other"
     about: dict[str, str | int | float | bool] = {
         "http.request.method": method,
-        "http.route": route,
+        "http.route": exchange.route,
         "http.response.status_code": exchange.status,
         "rollo.request_id": exchange.request_id,
     }
-    end_ns = time.time_ns()
-    span = Span(name, own, tracing.new_span(), end_ns - int(seconds * 1e9), end_ns, about, kind="server")
+    end_ns, took_ns = time.time_ns(), int((time.perf_counter() - exchange.started) * 1e9)
+    name = f"{method} {exchange.route}"
+    span = Span(name, own, tracing.new_span(), end_ns - took_ns, end_ns, about, kind="server")
     failed = "failed" if not 100 <= exchange.status < 500 else None
     taker.take(span._replace(parent_id=parent.span_id if parent else None, error=failed))
 

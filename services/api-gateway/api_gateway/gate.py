@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_gateway import audit, heads, problems
+from api_gateway import at_once, audit, heads, problems
+from api_gateway.at_once import Given, Headers
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.ingest import JSON_LINES
 from api_gateway.problems import (
@@ -51,6 +52,7 @@ class Gate:
         self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str], bounds: Bounds = DEFAULT
     ) -> None:
         self._app, self._bounds = app, bounds
+        self._at_once = at_once.of(app)
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
         self._is_ours = lru_cache(256)(self._names_us)
@@ -72,11 +74,20 @@ class Gate:
                     if self._is_preflight(scope, asked):
                         await self._allow(scope, asked, send)
                         return
-                    self._judge_origin(scope, asked)
+                    scope["state"].setdefault("headers", []).extend(self._said_of_origin(scope, asked))
         except Problem as problem:
             await _answer(problem, scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def at_once(self, scope: Scope) -> Given | None:
+        asked = heads.read(scope, self._asked)
+        if asked.has_body or (self._hosts and asked.host is not None and not self._is_ours(asked.host)):
+            return None
+        given = self._at_once(scope)
+        if given is None or not (self._origins or asked.origin):
+            return given
+        return given._replace(headers=[*given.headers, *self._said_of_origin(scope, asked)])
 
     def _names_us(self, host: bytes) -> bool:
         return name_of(host.decode("latin-1")) in self._hosts
@@ -93,16 +104,20 @@ class Gate:
         origin = asked.origin.decode("latin-1").lower()
         return origin in self._origins
 
-    def _judge_origin(self, scope: Scope, asked: "_Asked") -> None:
-        headers = scope["state"].setdefault("headers", [])
-        if self._origins:
-            headers.append((b"vary", b"Origin"))
+    def _said_of_origin(self, scope: Scope, asked: "_Asked") -> Headers:
+        """What an answer says to a browser.
+
+        Raises:
+            Problem: 403, a page of another site writes.
+        """
+        headers = [(b"vary", b"Origin")] if self._origins else []
         if self._welcomes(asked):
             assert asked.origin is not None
             headers += _granted(asked.origin), (b"access-control-expose-headers", _EXPOSED.encode())
         elif asked.origin is not None and scope["method"] not in audit.READING and not _is_same(asked):
             origin = short(asked.origin.decode("latin-1"))
             raise _refused(FOREIGN_ORIGIN, "origin", f"{origin} is not among ROLLO_ORIGINS")
+        return headers
 
     async def _allow(self, scope: Scope, asked: "_Asked", send: Send) -> None:
         assert asked.origin is not None

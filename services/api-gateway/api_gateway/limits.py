@@ -102,6 +102,13 @@ class Limits:
             await asyncio.shield(self._ask(self._bucket(name, quota)))
         return said
 
+    def has(self, name: str, quota: int) -> bool:
+        """Whether `spend` would take one at once."""
+        bucket = self._buckets.get(name)
+        if bucket is None or bucket.quota != quota:
+            return False
+        return bucket.tokens > 0 and self._now() < bucket.ends_at
+
     def is_used_up(self, name: str) -> bool:
         """Whether `charge` would refuse, as far as is known here."""
         bucket = self._buckets.get(name)

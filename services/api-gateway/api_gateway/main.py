@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from api_gateway import at_once
 from api_gateway.app import create_app, create_ops_app
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.protocol import within
@@ -99,7 +100,7 @@ def config(app: Any, bounds: Bounds = DEFAULT) -> uvicorn.Config:
     """The server around an application, the gateway's or another one that is to be compared with it."""
     return uvicorn.Config(
         app,
-        http=within(bounds),
+        http=within(bounds, at_once.of(app)),
         ws=Wire,
         ws_max_size=LARGEST_MESSAGE,
         ws_ping_interval=PING_EVERY_S,

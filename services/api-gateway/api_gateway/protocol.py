@@ -10,7 +10,8 @@ from uuid import uuid4
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api_gateway import heads, problems, usual
+from api_gateway import at_once, heads, problems, usual
+from api_gateway.at_once import AtOnce, Given, Headers
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.problems import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, TOO_MANY_CONNECTIONS, Kind
 
@@ -27,6 +28,8 @@ class StrictH11(H11Protocol):
     """
 
     bounds = DEFAULT
+    at_once: AtOnce = staticmethod(at_once.never)
+    """How the application answers what it has ready."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,10 +42,12 @@ class StrictH11(H11Protocol):
         """Bytes thrown away since the last words; None while there is something to say."""
         self._block = b""
         """Header lines of the last usual request: whoever keeps a connection sends them again."""
-        self._headers: usual.Headers | None = None
+        self._headers: Headers | None = None
         """What they say."""
         self._remembered: dict[Any, Any] = {}
         """What was made of them."""
+        self._is_forwarded = False
+        """Whether they speak of somebody else, whom the application is to look into."""
         self._later = b""
         """What came before the answer to a usual request was out."""
         self._answered_at = 0.0
@@ -120,6 +125,7 @@ class StrictH11(H11Protocol):
         if head.block != self._block:
             self._block, self._headers = head.block, usual.headers_of(head.block, self.bounds.headers)
             self._remembered = {}
+            self._is_forwarded = b"\nx-forwarded-" in b"\n" + head.block.lower()
         if self._headers is None:
             return False
         if self._head_over is not None:
@@ -134,7 +140,7 @@ class StrictH11(H11Protocol):
         idle = conn.their_state is h11.IDLE and conn.our_state is h11.IDLE
         return idle and self._overhang is None and not conn.trailing_data[0]
 
-    def _answer(self, target: bytes, headers: usual.Headers) -> None:
+    def _answer(self, target: bytes, headers: Headers) -> None:
         raw_path, _, query_string = target.partition(b"?")
         self.headers = headers.copy()
         scope: Any = {
@@ -153,6 +159,9 @@ class StrictH11(H11Protocol):
             "state": self.app_state.copy(),
             heads.REMEMBERED: self._remembered,
         }
+        if not self._is_forwarded and not self.flow.write_paused and (given := self.at_once(scope)):
+            self._give(given)
+            return
         self.scope = scope
         self.cycle = usual.Cycle(
             scope=scope,
@@ -169,6 +178,11 @@ class StrictH11(H11Protocol):
         task = self.loop.create_task(self.cycle.run_asgi(self.app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def _give(self, given: Given) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(usual.whole(given, self.server_state.default_headers))
+        self._usual_is_answered()
 
     def _usual_is_answered(self) -> None:
         self.server_state.total_requests += 1
@@ -202,7 +216,8 @@ class StrictH11(H11Protocol):
 
     def _is_asked(self) -> bool:
         """Whether a head has begun, or none was ever sent: between two requests uvicorn's clock runs."""
-        return self.cycle is None or bool(self.conn.trailing_data[0])
+        never_asked = self.cycle is None and not self._answered_at
+        return never_asked or bool(self.conn.trailing_data[0])
 
     def _head_is_over(self) -> None:
         self._head_over = None
@@ -270,9 +285,9 @@ class StrictH11(H11Protocol):
         close()
 
 
-def within(bounds: Bounds) -> type[StrictH11]:
-    """The protocol with other bounds."""
-    return type("StrictH11", (StrictH11,), {"bounds": bounds})
+def within(bounds: Bounds, answers: AtOnce = at_once.never) -> type[StrictH11]:
+    """The protocol with other bounds, and for an application that answers at once."""
+    return type("StrictH11", (StrictH11,), {"bounds": bounds, "at_once": staticmethod(answers)})
 
 
 def last_answer(kind: Kind, detail: str) -> bytes:

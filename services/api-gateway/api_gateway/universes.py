@@ -83,6 +83,12 @@ class Universes:
             raise problems.invalid([FieldError("query", "universe", reason)])
         return by_key[key]
 
+    def at_hand(self, key: str) -> Universe | None:
+        """One whose members need not be read before they are used, nor meanwhile."""
+        if self._held is None or self._clock() - self._tried_at >= FRESH_S or self._must_wait(self._clock()):
+            return None
+        return self._held.by_key.get(key)
+
     async def close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 from uvicorn._types import ASGISendEvent, HTTPResponseStartEvent
 from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
+from api_gateway.at_once import Given, Headers
+
 _HEAD = re.compile(
     rb"GET ([!-~]++) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)++)\r\n"
 )
 _UNUSUAL = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """A body may follow, or something else than HTTP."""
 _BODILESS = (204, 304)
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class Head(NamedTuple):
@@ -90,10 +90,7 @@ class Cycle(RequestResponseCycle):
             headers.append((b"transfer-encoding", b"chunked"))
         if not self.keep_alive and (b"connection", b"close") not in headers:
             headers.append((b"connection", b"close"))
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if not len(headers) == lines.count(b"\r") == lines.count(b"\n") or b"\0" in lines:
-            raise RuntimeError("a header that is sent has an end of line in it")
-        self._head = b"%b%b\r\n" % (_status_line(status), lines)
+        self._head = _head(status, headers)
         if self._left is None:  # it may be long until there is more to say
             self.transport.write(self._head)
             self._head = b""
@@ -115,6 +112,18 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def whole(given: Given, default_headers: Headers) -> bytes:
+    """An answer with its head."""
+    return _head(given.status, [*default_headers, *given.headers]) + given.body
+
+
+def _head(status: int, headers: Headers) -> bytes:
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if not len(headers) == lines.count(b"\r") == lines.count(b"\n") or b"\0" in lines:
+        raise RuntimeError("a header that is sent has an end of line in it")
+    return b"%b%b\r\n" % (_status_line(status), lines)
 
 
 @cache

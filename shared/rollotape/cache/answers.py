@@ -175,6 +175,14 @@ class Answers:
         self.count(source)
         return Answer(held.content, held.moment, source == "stale" or standing.behind, source)
 
+    def at_hand(self, question: str) -> Answer | None:
+        """The answer, if it is in memory and of this moment. It is not counted before it is given."""
+        standing = self._generations.at_hand()
+        held = self._memory.find(question) if standing and not standing.away else None
+        if standing is None or held is None or held.order != standing.serial:
+            return None
+        return Answer(held.content, held.moment, standing.behind, "memory")
+
     async def standing(self) -> Standing:
         """What an answer would be made of now."""
         return await self._generations.current()

@@ -70,12 +70,20 @@ class Generations:
 
     async def current(self) -> Standing:
         """The standing now, give or take `fresh_s`. As a rule nobody waits for it."""
-        self._wanted_at = self._clock()
+        self._wanted_at = now = self._clock()
         if self._following is None or self._following.done():
             self._following = asyncio.create_task(self._follow())
-        if self._clock() < self._known_until:
+        if now < self._known_until:
             return self._standing
         return await asyncio.shield(self._ask())  # who asked first may go away
+
+    def at_hand(self) -> Standing | None:
+        """The standing, if PostgreSQL is being followed and need not be asked now."""
+        now = self._clock()
+        if self._following is None or self._following.done() or now >= self._known_until:
+            return None
+        self._wanted_at = now
+        return self._standing
 
     async def next(self) -> Standing:
         """What PostgreSQL says from now on: the answer to a question that is under way may be of before."""

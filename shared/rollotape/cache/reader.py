@@ -127,6 +127,11 @@ class PatternReader:
             raise Unavailable(str(answer))
         return answer
 
+    def at_hand(self) -> Snapshot | None:
+        """The model, if Redis need not be asked for it now."""
+        answer = self._fresh()
+        return answer if isinstance(answer, Snapshot) else None
+
     def count(self, *, hit: bool) -> None:
         """Whether an answer was found ready, for the statistics; written with one of the next questions."""
         if hit:

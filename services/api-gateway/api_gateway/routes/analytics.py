@@ -14,8 +14,9 @@ from starlette.types import Scope
 
 from api_gateway import openapi, problems, queries, responses
 from api_gateway.analyses import Asked, Table, position, settled
+from api_gateway.at_once import Given
 from api_gateway.backends import Backends
-from api_gateway.before import Given, Giver, Raw, Said, Wordings, failed
+from api_gateway.before import Giver, Raw, Said, Wordings, failed
 from api_gateway.dependencies import Servers
 from api_gateway.paths import not_found
 from api_gateway.universes import UniverseKey
@@ -174,13 +175,13 @@ def _reading(kind: Kind, *, of_path: bool = False) -> "Wordings[Asked | None]":
     return Wordings(read)
 
 
-def givers(prefix: str) -> dict[str, tuple[str, Giver]]:
-    """By path, who answers before routing, and the route that it is counted under.
+def givers(prefix: str) -> dict[str, Giver]:
+    """By path, who answers before routing.
 
     Also of what is not ready yet: the steps of routing would only be added to it.
     """
 
-    def giver(wordings: "Wordings[Asked | None]") -> Giver:
+    def giver(route: str, wordings: "Wordings[Asked | None]") -> Giver:
         async def give(servers: Backends, scope: Scope, said: Said) -> Given | None:
             asked = wordings.of(scope, said)
             if asked is None:
@@ -191,13 +192,19 @@ def givers(prefix: str) -> dict[str, tuple[str, Giver]]:
             except problems.Problem as problem:  # a route would meet it as well, and wait for it once more
                 return failed(scope, problem)
 
-        return give
+        def at_once(servers: Backends, scope: Scope, said: Said) -> Given | None:
+            asked = wordings.of(scope, said)
+            if asked is None or asked.is_to_be_settled:
+                return None
+            return servers.analyses.at_once(servers, scope, said, asked)
+
+        return Giver(route, give, at_once)
 
     at = f"{prefix}/analytics"
     plain = {f"{at}/{path}": kind for path, kind in _PLAIN.items()}
-    return {path: (path, giver(_reading(kind))) for path, kind in plain.items()} | {
-        f"{at}/trend/": (f"{at}/trend/{{pattern_type}}", giver(_reading(TREND, of_path=True))),
-        f"{at}/trades/": (f"{at}/trades/{{which}}", giver(_reading(TRADES_OF_TYPE, of_path=True))),
+    return {path: giver(path, _reading(kind)) for path, kind in plain.items()} | {
+        f"{at}/trend/": giver(f"{at}/trend/{{pattern_type}}", _reading(TREND, of_path=True)),
+        f"{at}/trades/": giver(f"{at}/trades/{{which}}", _reading(TRADES_OF_TYPE, of_path=True)),
     }
 
 
