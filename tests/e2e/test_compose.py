@@ -10,18 +10,24 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from rollotape import calendars
 from rollotape.embedded.server import free_port
 from support import promql
 from support.waiting import eventually_sync
@@ -29,6 +35,7 @@ from support.waiting import eventually_sync
 ROOT = Path(__file__).parents[2]
 OURS = ("detector", "rs-worker", "cache-builder", "api-gateway")
 SYMBOLS, DAYS = 40, 400
+HEADER = "symbol,date,open,high,low,close,volume"
 
 
 def _compose() -> list[str]:
@@ -51,7 +58,8 @@ class Deployment:
 
     compose: list[str]
     folder: Path
-    port: int
+    ports: tuple[int, int]
+    """Two that follow each other: of two gateways."""
     prometheus_port: int
 
     def __call__(self, *arguments: str, code: int = 0, within_s: float = 120) -> str:
@@ -67,7 +75,7 @@ class Deployment:
     def settings(self) -> dict[str, str]:
         return {
             "ROLLO_IMAGE": "rollotape:test",
-            "ROLLO_PUBLISH": f"127.0.0.1:{self.port}",
+            "ROLLO_PUBLISH": "127.0.0.1:{}-{}".format(*self.ports),
             "ROLLO_PROMETHEUS_PUBLISH": f"127.0.0.1:{self.prometheus_port}",
             "ROLLO_SECRETS": str(self.folder / "secrets"),
             "ROLLO_FILES": str(self.folder / "files"),
@@ -78,6 +86,15 @@ class Deployment:
         who = f"{os.getuid()}:{os.getgid()}"
         return self("run", "--rm", "-T", "--user", who, "rollo", *arguments, code=code, within_s=300)
 
+    def begun(self, *arguments: str) -> "subprocess.Popen[str]":
+        """A command that goes on beside the test."""
+        who = f"{os.getuid()}:{os.getgid()}"
+        command = [*self.compose, "--project-name", "rollo-test", "run", "--rm", "-T", "--user", who, "rollo"]
+        return subprocess.Popen(
+            [*command, *arguments], cwd=ROOT, env={**os.environ, **self.settings},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
     def containers(self, service: str) -> list[str]:
         return self("ps", "-q", service).split()
 
@@ -87,7 +104,9 @@ class Deployment:
 
     def get(self, path: str, key: str = "") -> tuple[int, bytes]:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        [gateway] = self.containers("api-gateway")
+        published = _docker("port", gateway, "8080")
+        request = urllib.request.Request(f"http://{published}{path}", headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read()
@@ -103,7 +122,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         (folder / name).mkdir()
     for name in ("postgres", "redis"):
         (folder / "secrets" / f"{name}_password").write_text(os.urandom(12).hex() + "\n")
-    deployed = Deployment(_compose(), folder, free_port(), free_port())
+    deployed = Deployment(_compose(), folder, _two_ports(), free_port())
     try:
         deployed("up", "--detach", "--build", within_s=900)
         _eventually(lambda: all(map(deployed.is_healthy, OURS)))
@@ -152,43 +171,88 @@ def test_scaled_and_hurt_while_importing_it_ends_in_the_same_database(deployment
     assert f"({SYMBOLS * DAYS:,} bars" in said, said
 
 
-def test_prometheus_finds_every_replica_and_answers_every_dashboard(deployment: Deployment) -> None:
-    """Its image is that of the compose file, or of ROLLO_PROMETHEUS_IMAGE."""
+@pytest.fixture(scope="module")
+def prometheus(deployment: Deployment) -> Callable[..., Any]:
+    """Asks Prometheus, whose image is that of the compose file, or of ROLLO_PROMETHEUS_IMAGE."""
     [named] = re.findall(
         r"\$\{ROLLO_PROMETHEUS_IMAGE:-([^}]+)\}", (ROOT / "docker-compose.yml").read_text("utf-8")
     )
     image = os.environ.get("ROLLO_PROMETHEUS_IMAGE", named)
     if not _succeeds("docker", "image", "inspect", image):
         pytest.skip(f"no image {image} here")
-    deployment(
-        "--profile",
-        "observability",
-        "up",
-        "--detach",
-        "--no-recreate",
-        "--scale",
-        "detector=3",
-        *OURS,
-        "prometheus",
-    )
 
     def asked(path: str, **said: str) -> Any:
         url = f"http://127.0.0.1:{deployment.prometheus_port}/api/v1/{path}?{urllib.parse.urlencode(said)}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)["data"]
 
-    def scraped() -> dict[str, int]:
-        found = asked("query", query="count by (job) (up == 1)")["result"]
-        return {one["metric"]["job"]: int(one["value"][1]) for one in found}
-
+    _scaled(deployment, detector=3)
     _eventually(lambda: deployment.is_healthy("prometheus"))
-    _eventually(lambda: scraped() == dict.fromkeys(OURS, 1) | {"detector": 3, "prometheus": 1})
-    _eventually(lambda: bool(asked("query", query="rollo:stream_lag_entries:by_kind")["result"]))
+    return asked
+
+
+def _scaled(deployment: Deployment, **replicas: int) -> None:
+    scales = [f"--scale={name.replace('_', '-')}={count}" for name, count in replicas.items()]
+    deployment("--profile=observability", "up", "--detach", "--no-recreate", *scales, *OURS, "prometheus")
+
+
+def _scraped(asked: Callable[..., Any]) -> dict[str, int]:
+    found = asked("query", query="count by (job) (up == 1)")["result"]
+    return {one["metric"]["job"]: int(one["value"][1]) for one in found}
+
+
+def _answers_every_dashboard(asked: Callable[..., Any]) -> None:
     for question in promql.of_dashboards():
         asked("query", query=question.expression)
-    rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+
+
+def test_prometheus_finds_every_replica_and_answers_every_dashboard(prometheus: Callable[..., Any]) -> None:
+    _eventually(lambda: _scraped(prometheus) == dict.fromkeys(OURS, 1) | {"detector": 3, "prometheus": 1})
+    _eventually(lambda: bool(prometheus("query", query="rollo:stream_lag_entries:by_kind")["result"]))
+    _answers_every_dashboard(prometheus)
+    rules = [rule for group in prometheus("rules")["groups"] for rule in group["rules"]]
     assert {rule["health"] for rule in rules} == {"ok"}
-    _eventually(lambda: asked("alerts")["alerts"] == [])
+    _eventually(lambda: prometheus("alerts")["alerts"] == [])
+
+
+def test_killed_at_random_under_a_steady_feed_nothing_is_lost_and_no_alert_stays(
+    deployment: Deployment, prometheus: Callable[..., Any], request: pytest.FixtureRequest
+) -> None:
+    """Containers of all kinds, servers too, for a minute, or for ten with --long."""
+    random, seconds = Random(8), 600.0 if request.config.getoption("--long") else 60.0
+    _scaled(deployment, detector=4, rs_worker=2, api_gateway=2)
+    replicas = {"detector": 4, "rs-worker": 2, "cache-builder": 1, "api-gateway": 2}
+    _eventually(lambda: _scraped(prometheus) == replicas | {"prometheus": 1})
+    victims = (*OURS, "redis-streams", "redis-cache", "postgres")
+    days, written, killed = _days(), 0, Counter[str]()
+    path = deployment.folder / "files" / "live.csv"
+    path.write_text(HEADER + "\n")
+    feeding = deployment.begun("feed", "csv", "live.csv", "--follow", "--name", "live", "--data", "journal")
+    try:
+        with path.open("a") as file:
+            ends, next_death = time.monotonic() + seconds, time.monotonic() + 10
+            while time.monotonic() < ends:
+                file.write("".join(f"{line}\n" for line in _lines("F", next(days), written)))
+                file.flush()
+                written += SYMBOLS
+                if time.monotonic() >= next_death:
+                    next_death += random.uniform(3, 12)
+                    service = random.choice(victims)
+                    if running := [c for c in deployment.containers(service) if _pid(c)]:
+                        _crash(random.choice(running))
+                        killed[service] += 1
+                time.sleep(1.0)
+        _eventually(lambda: all(map(deployment.is_healthy, (*OURS, "redis-streams", "postgres"))))
+        _eventually(lambda: _stored(deployment, "F") == written)
+    finally:
+        feeding.send_signal(signal.SIGINT)
+        told = feeding.communicate(timeout=60)
+    print(f"killed {dict(killed)}; {written:,} bars; {told}")
+    assert sum(killed.values()) >= seconds / 15
+    said = deployment.rollo("verify")
+    assert said.startswith("0 differences over "), said
+    _answers_every_dashboard(prometheus)
+    eventually_sync(lambda: prometheus("alerts")["alerts"] == [], within_s=900)
 
 
 def test_what_is_stored_outlives_a_stop_and_the_containers(deployment: Deployment) -> None:
@@ -247,13 +311,48 @@ def _eventually(holds: Callable[[], bool]) -> None:
     eventually_sync(holds, within_s=180)
 
 
+def _pid(container: str) -> int:
+    """0 while it is down."""
+    return int(_inspect(container, "{{.State.Pid}}"))
+
+
+def _two_ports() -> tuple[int, int]:
+    """Free ones that follow each other."""
+    while True:
+        first = free_port()
+        with socket.socket() as other, suppress(OSError, OverflowError):
+            other.bind(("127.0.0.1", first + 1))
+            return first, first + 1
+
+
+def _stored(deployment: Deployment, prefix: str) -> int:
+    """Bars of symbols that begin so."""
+    [postgres] = deployment.containers("postgres")
+    query = f"SELECT count(*) FROM bars WHERE symbol LIKE '{prefix}%'"
+    done = subprocess.run(
+        ["docker", "exec", postgres, "psql", "-U", "rollo", "-Atc", query], capture_output=True, text=True
+    )
+    return int(done.stdout) if done.returncode == 0 else -1
+
+
+def _days() -> Iterator[str]:
+    """Trading days one after the other, so that the auditor of gaps finds none."""
+    for number in calendars.sessions().days:
+        day = date(1970, 1, 1) + timedelta(int(number))
+        if day.year >= 2010:
+            yield day.isoformat()
+
+
 def _write_bars(path: Path) -> None:
-    lines = ["symbol,date,open,high,low,close,volume"]
-    for day in range(DAYS):
-        date = time.strftime("%Y-%m-%d", time.gmtime(1_577_836_800 + day * 86_400))
-        for number in range(SYMBOLS):
-            level = 50 + (day * 7 + number * 13) % 41
-            high, low, close = level + 1 + day % 3, level - 1 - number % 2, level + (day % 5 - 2) / 4
-            volume = 1_000 + (day * number) % 977 * 10
-            lines.append(f"S{number:02},{date},{level},{high},{low},{close},{volume}")
-    path.write_text("\n".join(lines) + "\n")
+    days = (time.strftime("%Y-%m-%d", time.gmtime(1_577_836_800 + day * 86_400)) for day in range(DAYS))
+    rows = (line for day, named in enumerate(days) for line in _lines("S", named, day))
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+
+
+def _lines(prefix: str, named: str, day: int) -> Iterator[str]:
+    """Of every symbol the bar of a day."""
+    for number in range(SYMBOLS):
+        level = 50 + (day * 7 + number * 13) % 41
+        high, low, close = level + 1 + day % 3, level - 1 - number % 2, level + (day % 5 - 2) / 4
+        volume = 1_000 + (day * number) % 977 * 10
+        yield f"{prefix}{number:02},{named},{level},{high},{low},{close},{volume}"
