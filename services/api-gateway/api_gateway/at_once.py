@@ -5,7 +5,7 @@ nothing has happened, and the request goes the usual way, which finds out what i
 way knows only what is right, and need not say why anything else is not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
@@ -19,6 +19,10 @@ class Given(NamedTuple):
     status: int
     headers: Headers
     body: bytes
+
+    def saying(self, more: Iterable[tuple[bytes, bytes]]) -> "Given":
+        """With further headers."""
+        return Given(self.status, [*self.headers, *more], self.body)
 
 
 AtOnce = Callable[[Scope], Given | None]

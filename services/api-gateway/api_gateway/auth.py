@@ -81,8 +81,9 @@ class Doorman:
         """The token of the window is spent last: nothing else can go wrong then."""
         caller = self._access.at_hand(scope)
         given = self._at_once(scope) if caller else None
-        said = self._access.spend(caller) if caller and given else None
-        return given._replace(headers=given.headers + said) if given and said is not None else None
+        if caller is None or given is None or (said := self._access.spend(caller)) is None:
+            return None
+        return given.saying(said)
 
 
 class Access:
@@ -224,9 +225,9 @@ class Keys:
     def at_hand(self, shown: "Shown") -> Any:
         """The row of a key that is good, and was looked up a moment ago; else None."""
         known = self._known.get(shown.key_id) if shown.key_id else None
-        if known is None or time.monotonic() - known.at >= FRESH_S / 2:
+        if known is None or not _opens(known.row, shown):
             return None
-        return known.row if _opens(known.row, shown) else None
+        return known.row if self._is_fresh(known, time.monotonic()) else None
 
     def was_good(self, text: str) -> bool:
         """Whether this key was good when it was last looked up."""
@@ -238,14 +239,18 @@ class Keys:
         known = self._known.get(key_id) or self._unknown.get(key_id)
         if known is None:
             return await asyncio.shield(self._ask(key_id))
-        age = now - known.at
-        if age < FRESH_S:
-            if known.row and age > FRESH_S / 2 and now >= self._away_until:
-                self._ask(key_id)
+        if self._is_fresh(known, now):
             return known.row
-        if not known.row or age >= AWAY_S:
+        if not known.row or now - known.at >= AWAY_S:
             return await asyncio.shield(self._ask(key_id))
         return await self._again(key_id, known, now)
+
+    def _is_fresh(self, known: Known, now: float) -> bool:
+        """One that is about to be old is looked up again meanwhile."""
+        age = now - known.at
+        if known.row and FRESH_S / 2 < age < FRESH_S and now >= self._away_until:
+            self._ask(known.row["id"])
+        return age < FRESH_S
 
     async def _again(self, key_id: str, known: Known, now: float) -> Any:
         """Of a key that was good; while PostgreSQL is away nobody waits for it."""

@@ -279,6 +279,7 @@ class Backends:
     async def close(self) -> None:
         """Let go of every connection; asking again opens them again."""
         await self.tail.close()
+        await self.reader.close()
         await self.places.close()
         await self.access.close()
         await self.audit.close()

@@ -82,7 +82,7 @@ class Envelope:
             return None
         request_id = wished or _new_id()
         _note({"request_id": request_id}, scope, "GET", given.status, started, self._timings)
-        return given._replace(headers=[*given.headers, (b"x-request-id", request_id.encode()), *_SECURITY])
+        return given.saying([(b"x-request-id", request_id.encode()), *_SECURITY])
 
 
 class _Exchange:

@@ -87,7 +87,7 @@ class Gate:
         given = self._at_once(scope)
         if given is None or not (self._origins or asked.origin):
             return given
-        return given._replace(headers=[*given.headers, *self._said_of_origin(scope, asked)])
+        return given.saying(self._said_of_origin(scope, asked))
 
     def _names_us(self, host: bytes) -> bool:
         return name_of(host.decode("latin-1")) in self._hosts

@@ -16,8 +16,9 @@ from rollotape.errors import Unavailable
 from rollotape.postgres.pool import unavailable
 from rollotape.redis.clients import policies, servers
 
-FRESH_S = 0.05
-"""Redis is asked for changes at most this often."""
+FRESH_S = 0.1
+"""An older model is not shown. Redis is asked for changes after a quarter of it: at most so often, and soon
+enough that nobody waits for the answer even where the loop is busy."""
 ASKED_S = 60
 """A request for another model that nobody hears is made again by the next reader."""
 IN_THREAD = 500
@@ -120,9 +121,7 @@ class PatternReader:
         """
         answer = self._fresh()
         if answer is None:
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._ask())
-            answer = await asyncio.shield(self._asking)  # who asked first may go away
+            answer = await asyncio.shield(self._begin())  # who asked first may go away
         if isinstance(answer, Unavailable):
             raise Unavailable(str(answer))
         return answer
@@ -169,8 +168,25 @@ class PatternReader:
             index_sizes=dict(zip(scripts.INDEXES, sizes, strict=True)),
         )
 
+    async def close(self) -> None:
+        """Leave Redis alone."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
     def _fresh(self) -> Snapshot | Unavailable | None:
-        return self._answer if self._clock() - self._answered_at < self._fresh_s else None
+        age_s = self._clock() - self._answered_at
+        if age_s >= self._fresh_s:
+            return None
+        if age_s >= self._fresh_s / 4:
+            self._begin()
+        return self._answer
+
+    def _begin(self) -> "asyncio.Task[Snapshot | Unavailable]":
+        """One question at a time, whoever waits for it."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return self._asking
 
     async def _ask(self) -> Snapshot | Unavailable:
         """Failures are kept as long as answers: nobody is to wait again for a server that is dead."""
