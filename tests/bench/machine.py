@@ -16,13 +16,16 @@ def facts() -> str:
     )
 
 
-def cpu_s(pid: int) -> float | None:
-    """Processor seconds that a process has used so far; None where the system does not tell."""
+def cpu_s(pid: int, *, ended: bool = False) -> float | None:
+    """Processor seconds that a process has used so far, and those of its children that have `ended`.
+
+    None where the system does not tell.
+    """
     try:
         words = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return (int(words[11]) + int(words[12])) / _TICKS_PER_S
+    return sum(map(int, words[11 : 15 if ended else 13])) / _TICKS_PER_S
 
 
 def peak_bytes(pid: int) -> int | None:

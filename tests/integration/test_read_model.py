@@ -27,6 +27,7 @@ from rollotape.settings import Settings
 from rollotape.streams.entries import Entry
 from support import scans
 from support.applying import ARRIVED_MS, Bench, open_bench
+from support.waiting import eventually
 
 SYMBOLS = ("AAPL", "BRK.B", "MSFT", "XOM", "^VIX")
 FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -644,6 +645,32 @@ async def test_many_readers_at_once_cost_one_question(desk: Desk) -> None:
     after = await _scripts_run(desk)
     assert len({id(s) for s in seen}) == 1
     assert after - before == 1
+
+
+async def test_changes_are_asked_for_before_the_model_is_old_and_nobody_waits(desk: Desk) -> None:
+    await desk.tell(event(0))
+    await desk.hear()
+    now = 100.0
+    reader = PatternReader(desk.bench.redis, fresh_s=0.1, clock=lambda: now)
+    first = await reader.snapshot()
+    await desk.tell(event(1))
+    await desk.hear()
+    before = await _scripts_run(desk)
+    now += 0.02
+    assert reader.at_hand() is first
+    await asyncio.sleep(0.05)
+    assert await _scripts_run(desk) == before
+    now += 0.02
+    assert all(reader.at_hand() is first for _ in range(50))
+
+    async def followed() -> bool:
+        return len(reader.at_hand() or ()) == 2
+
+    await eventually(followed)
+    assert await _scripts_run(desk) == before + 1
+    now += 0.11
+    assert reader.at_hand() is None
+    await reader.close()
 
 
 async def test_who_is_woken_late_has_the_answer_and_does_not_ask_again(desk: Desk) -> None:
