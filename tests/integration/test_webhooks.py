@@ -289,6 +289,17 @@ async def test_the_connection_is_made_to_the_very_address_that_was_judged() -> N
         assert judged.received[0].headers["host"] == f"rebound.example:{judged.port}"
 
 
+async def test_an_address_that_leads_nowhere_is_passed_over_and_all_of_them_are_judged() -> None:
+    async with receiving(well) as receiver:
+        url = f"http://two.example:{receiver.port}/"
+        both = Sender(policy("127.0.0.0/8", "on"), _rebinding(["127.0.0.2", "127.0.0.1"], ["127.0.0.2"]))
+        assert (await both.send(url, b"k" * 32, b"{}", [])).status == 204
+        assert (await both.send(url, b"k" * 32, b"{}", [])).error is not None
+        one = Sender(policy("127.0.0.2/32", "on"), _rebinding(["127.0.0.2", "127.0.0.1"]))
+        assert (await one.send(url, b"k" * 32, b"{}", [])).error == "not sent: 127.0.0.1 is no public address"
+        assert receiver.connections == 1
+
+
 # ---- bounds, crashes, and the end of patience
 
 

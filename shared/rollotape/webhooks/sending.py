@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from rollotape.webhooks.signing import signature
 
 WITHIN_S = 10.0
 """From the question for the address to the head of the answer."""
+CONNECT_S = 3.0
+"""Then the next address of the host is tried, where it has several."""
 _HEAD_BYTES = 64 * 1_024
 _READ_BYTES = 16 * 1_024
 _LONGEST_ERROR = 200
@@ -76,7 +79,7 @@ class Sender:
                     ("Rollo-Timestamp", str(timestamp)),
                     ("Rollo-Signature", signature(secret, timestamp, body)),
                 ]
-                status = await _post(target, judged[0], headers, body)
+                status = await _post(target, judged, headers, body)
         except TimeoutError:
             return Outcome(None, f"no answer within {self._within_s:g} s")
         except (Forbidden, Wrong) as error:
@@ -86,17 +89,14 @@ class Sender:
         return Outcome(status, None if 200 <= status < 300 else f"answered {status}")
 
 
-async def _post(target: Target, address: str, headers: Sequence[tuple[str, str]], body: bytes) -> int:
+async def _post(
+    target: Target, addresses: Sequence[str], headers: Sequence[tuple[str, str]], body: bytes
+) -> int:
     """
     Raises:
         OSError, h11.RemoteProtocolError: nobody listens, or what listens does not speak HTTP.
     """
-    reader, writer = await asyncio.open_connection(
-        address,
-        target.port,
-        ssl=_tls() if target.secure else None,
-        server_hostname=target.host if target.secure else None,
-    )
+    reader, writer = await _connected(target, addresses)
     try:
         wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
         request = h11.Request(method="POST", target=target.path, headers=list(headers))
@@ -105,6 +105,31 @@ async def _post(target: Target, address: str, headers: Sequence[tuple[str, str]]
         return await _status(wire, reader)  # who answers before he has read everything has answered
     finally:
         writer.transport.abort()  # what else it has to say is of no use to us
+
+
+async def _connected(
+    target: Target, addresses: Sequence[str]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address that takes a connection: often one of two kinds leads nowhere from here.
+
+    Raises:
+        OSError: what the last one said.
+    """
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CONNECT_S):
+                return await _open(target, address)
+    return await _open(target, last)
+
+
+async def _open(target: Target, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(
+        address,
+        target.port,
+        ssl=_tls() if target.secure else None,
+        server_hostname=target.host if target.secure else None,
+    )
 
 
 async def _status(wire: h11.Connection, reader: asyncio.StreamReader) -> int:
