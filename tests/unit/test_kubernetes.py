@@ -30,7 +30,8 @@ from support.kustomize import Object
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
-OVERLAYS = ["dev", "prod", "keda", "bridge"]
+COMPONENTS = {"bridge", "feed"}
+OVERLAYS = ["dev", "prod", "keda", *sorted(COMPONENTS)]
 OURS = {"detector", "rs-worker", "cache-builder", "api-gateway"}
 STORES = {"redis-streams", "redis-cache", "postgres"}
 SECRETS = "/etc/rollo/secrets"
@@ -41,14 +42,16 @@ NEEDS = {
     "api-gateway": {"streams", "cache", "postgres", "dns", "web"},
     "migrate": {"postgres", "dns"},
     "bridge": {"streams", "postgres", "dns"},
+    "feed": {"streams", "postgres", "dns", "web"},
 } | {store: set[str]() for store in STORES}
 
 
 def folder_of(name: str, scratch: Path) -> Path:
-    """An overlay's; `bridge` is that of dev with the component, as the documentation says to add it."""
-    if name != "bridge":
+    """An overlay's; of a component that of dev with it, as the documentation says to add it."""
+    if name not in COMPONENTS:
         return FOLDER / "overlays" / name
-    dev, component = (os.path.relpath(FOLDER / way, scratch) for way in ("overlays/dev", "components/bridge"))
+    ways = ("overlays/dev", f"components/{name}")
+    dev, component = (os.path.relpath(FOLDER / way, scratch) for way in ways)
     said = {"resources": [dev], "components": [component], "namespace": "rollo",
             "images": [{"name": "rollotape", "newTag": "local"}]}  # fmt: skip
     (scratch / "kustomization.yaml").write_text(yaml.safe_dump(said))
@@ -153,8 +156,8 @@ def test_every_file_is_part_of_something() -> None:
         patches = [patch["path"] for patch in said.get("patches", ()) if "path" in patch]
         used |= {path} | {path.parent / name for name in [*said.get("resources", ()), *patches]}
     assert {path for path in FOLDER.rglob("*") if path.is_file()} <= used
-    [one] = kustomize.load(FOLDER / "secret.template.yaml")
-    assert not list(kube_schemas.faults(one, kube_schemas.NEWEST))
+    for one in kustomize.load(FOLDER / "secret.template.yaml"):
+        assert not list(kube_schemas.faults(one, kube_schemas.NEWEST))
 
 
 # ---- rights
@@ -181,7 +184,8 @@ def test_nothing_has_more_rights_than_it_needs(built: list[Object]) -> None:
                 assert container["resources"][what].keys() == {"cpu", "memory"}, f"{name}: {what}"
             written = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
             assert "/tmp" in written
-            assert name in STORES or written == {"/tmp"}
+            kept = {"/var/lib/rollo"} if name == "feed" else set()
+            assert name in STORES or written == {"/tmp"} | kept
     space = of(built, "Namespace")["rollo"]
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
@@ -189,11 +193,12 @@ def test_nothing_has_more_rights_than_it_needs(built: list[Object]) -> None:
 def test_no_secret_is_in_them(built: list[Object]) -> None:
     assert not of(built, "Secret")
     assert not re.search(r"://[^/\s]*:[^/\s]*@", yaml.safe_dump_all(built))
-    [template] = kustomize.load(FOLDER / "secret.template.yaml")
-    assert set(template["stringData"].values()) == {""}
-    for one in pods(built).values():
-        [mounted] = [v["secret"] for v in one["spec"]["template"]["spec"]["volumes"] if "secret" in v]
-        assert mounted["secretName"] == template["metadata"]["name"]
+    templates = of(kustomize.load(FOLDER / "secret.template.yaml"), "Secret")
+    assert {value for one in templates.values() for value in one["stringData"].values()} == {""}
+    for name, one in pods(built).items():
+        volumes = one["spec"]["template"]["spec"]["volumes"]
+        mounted = {v["secret"]["secretName"] for v in volumes if "secret" in v}
+        assert mounted == (templates.keys() if name == "feed" else {"rollo-passwords"})
 
 
 def test_images_are_of_one_version(built: list[Object]) -> None:
@@ -210,7 +215,7 @@ def test_images_are_of_one_version(built: list[Object]) -> None:
 
 
 def test_every_setting_that_is_given_exists(built: list[Object]) -> None:
-    known = {configuration.variable(name) for name in Settings.model_fields}
+    known = {configuration.variable(name) for name in Settings.model_fields} | configuration.OF_OTHERS
     given = set(settings_of(built))
     for one in pods(built).values():
         given |= {env["name"] for container in kustomize.containers(one) for env in container.get("env", ())}
@@ -222,7 +227,7 @@ def test_every_setting_that_is_given_exists(built: list[Object]) -> None:
 def test_a_service_would_take_the_settings(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [template] = kustomize.load(FOLDER / "secret.template.yaml")
+    template = of(kustomize.load(FOLDER / "secret.template.yaml"), "Secret")["rollo-passwords"]
     for key in template["stringData"]:
         (tmp_path / key).write_text(f"of-{key}\n")
     for variable in [v for v in os.environ if v.startswith("ROLLO_")]:
@@ -467,6 +472,26 @@ def test_a_producer_is_alone(tmp_path: Path) -> None:
     assert base.read_text("utf-8").partition("\n")[2] == own.read_text("utf-8").partition("\n")[2]
 
 
+def test_a_feed_is_alone_keeps_its_journal_and_is_asked_where_it_answers(tmp_path: Path) -> None:
+    one = of(kustomize.build(folder_of("feed", tmp_path)), "StatefulSet")["feed"]
+    [claim] = one["spec"]["volumeClaimTemplates"]
+    [container] = kustomize.containers(one)
+    env = {said["name"]: said["value"] for said in container["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert one["spec"]["replicas"] == 1
+    assert mounts[claim["metadata"]["name"]] == env["ROLLO_DATA"]
+    templates = of(kustomize.load(FOLDER / "secret.template.yaml"), "Secret")
+    files = {env[name] for name in ("ROLLO_ALPACA_KEY_FILE", "ROLLO_ALPACA_SECRET_FILE")}
+    assert files == {f"{mounts['alpaca']}/{key}" for key in templates["rollo-alpaca"]["stringData"]}
+    program, *command = container["command"]
+    said = CliRunner().invoke(cli.app, [*command[:2], "--help"])
+    assert (program, said.exit_code) == ("rollo", 0)
+    assert all(option in said.output for option in command if option.startswith("--"))
+    paths = {path for path, _ in health.make_app(RedisBroker(), health.Health()).routes}
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")]
+    assert {probe["path"] for probe in probes} <= paths
+
+
 def test_prometheus_finds_every_service() -> None:
     read: Any = yaml.safe_load((ROOT / "deploy" / "prometheus" / "kubernetes.yml").read_text("utf-8"))
     [job] = read["scrape_configs"]
@@ -518,8 +543,9 @@ def test_what_the_operator_is_told_to_type_names_what_there_is() -> None:
     assert {match for line in typed for match in re.findall(r"(rollo\.reaches-[a-z]+)=yes", line)} == gates
 
 
-def test_the_secret_that_the_operator_makes_is_the_one_that_is_mounted() -> None:
-    [line] = [one for one in told() if " create secret generic " in one]
-    [template] = kustomize.load(FOLDER / "secret.template.yaml")
-    assert f" generic {template['metadata']['name']} " in line
-    assert set(re.findall(r"--from-file=(?:\S*/)?(\w+)", line)) == set(template["stringData"])
+def test_the_secrets_that_the_operator_makes_are_those_that_are_mounted() -> None:
+    lines = [one for one in told() if " create secret generic " in one]
+    templates = of(kustomize.load(FOLDER / "secret.template.yaml"), "Secret")
+    assert [re.findall(r" generic (\S+) ", line) for line in lines] == [[name] for name in templates]
+    for line, template in zip(lines, templates.values(), strict=True):
+        assert set(re.findall(r"--from-file=(?:\S*/)?(\w+)", line)) == set(template["stringData"])
