@@ -76,7 +76,10 @@ class Envelope:
             return None
         try:
             given = self._at_once(scope)
-        except Exception:  # a refusal, or a bug: the usual way meets it as well, and says what it is
+        except problems.Problem:  # a refusal: the usual way meets it as well, and says what it is
+            return None
+        except Exception:
+            log.exception("defect", path=scope["path"], at_once=True)
             return None
         if given is None:
             return None
