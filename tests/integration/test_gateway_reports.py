@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from api_gateway.app import create_app
 from rollotape.settings import Settings
+from support.connections import Client
 from support.databases import execute
 from support.gateway import Setup, build_model, insert_days, insert_patterns
 
@@ -269,6 +270,20 @@ async def test_performance_is_what_was_measured(client: httpx.AsyncClient, setti
     assert targets["performance_uncached_mean"]["measured"] > 0
     assert said["memory_bytes"] > 10_000_000
     assert said["window"]["seconds"] <= 315
+
+
+async def test_answers_that_were_there_at_once_are_counted_as_such(client: httpx.AsyncClient) -> None:
+    transport: Any = client._transport
+    connection = Client(transport.app)
+    asked = b"GET /api/analytics/pattern-performance HTTP/1.1\r\nHost: localhost\r\n"
+    first = await connection.say(asked + b"\r\n")
+    etag = first.partition(b"etag: ")[2].partition(b"\r\n")[0]
+    for more in (b"", b"", b"If-None-Match: %b\r\n" % etag):
+        await connection.say(asked + more + b"\r\n")
+
+    assert connection.at_once == 3
+    said = await _get(client, "/api/pattern-discovery/performance")
+    assert said["hit_ratio"]["analytics"] == 0.75
 
 
 @pytest.mark.parametrize(

@@ -450,6 +450,24 @@ async def test_pages_of_a_watchlist_go_on_while_it_changes(stored: Users) -> Non
     await stored.ask("GET", moved, 400)
 
 
+@pytest.mark.parametrize("path", ["/api/patterns/scan?", "/api/analytics/trades?days=all&"])
+async def test_a_page_leads_on_within_what_was_asked_whoever_else_asks_for_the_same_symbols(
+    path: str, stored: Users, settings: Settings
+) -> None:
+    """The same is found, and other tokens lead on: what is kept of one is not of the other."""
+    await insert_trades(
+        settings.database_url, [Trade(n, 1.0, symbol=s) for n, s in enumerate(("AAPL", "MSFT", "NVDA"), 1)]
+    )
+    symbols = ["AAPL", "MSFT", "NVDA"]
+    one, two = [await stored.made(WATCHLISTS, name, symbols=symbols) for name in ("One", "Two")]
+    among = ("symbols=AAPL,MSFT,NVDA", f"watchlist_id={one}", f"watchlist_id={two}")
+    for asked in (*among, *among[::-1]):
+        query = f"{path}{asked}&limit=1"
+        said = (await stored.ask("GET", query, 200)).json()
+        token = said["pagination"]["next_page_token"]
+        assert (await stored.ask("GET", f"{query}&page_token={token}", 200)).json() != said
+
+
 async def test_a_saved_scan_is_asked_for_by_its_id(stored: Users) -> None:
     filters = {"confidence_min": 0.65, "sort_by": "symbol", "sort_order": "desc", "timeframes": ["1Day"]}
     saved = await stored.made(SCANS, "High", filters=filters)

@@ -17,8 +17,8 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 class Wire(asyncio.Transport):
     """What was written to a client."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, peer: str) -> None:
+        super().__init__({"peername": (peer, 1)})
         self.parts: list[bytes] = []
         self.closed = self.paused = False
 
@@ -48,7 +48,7 @@ class Wire(asyncio.Transport):
 class Client:
     """A connection to an application; `seen` are the scopes of its requests."""
 
-    def __init__(self, app: App, bounds: Bounds | None = None) -> None:
+    def __init__(self, app: App, bounds: Bounds | None = None, peer: str = "127.0.0.1") -> None:
         self.seen: list[dict[str, Any]] = []
         self.at_once = 0
         """So many were answered without the application being called."""
@@ -70,7 +70,7 @@ class Client:
         self.state.default_headers = [DATE]
         made: Any = config.http_protocol_class
         self.protocol = made(config=config, server_state=self.state, app_state={})
-        self.wire = Wire()
+        self.wire = Wire(peer)
         self.protocol.connection_made(self.wire)
 
     async def say(self, *parts: bytes) -> bytes:

@@ -323,6 +323,14 @@ async def test_what_is_not_plain_goes_the_usual_way_and_costs_one_token(
     assert tokens - _tokens() == (status == 200)
 
 
+async def test_a_proxy_that_nobody_trusts_changes_nothing() -> None:
+    asked = _request(*GOOD, "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https")
+    await Client(gateway()).say(_request(*GOOD))
+    client = Client(gateway(), peer="10.0.0.9")
+    assert (await client.say(asked)).startswith(b"HTTP/1.1 200")
+    assert client.at_once == 1
+
+
 async def test_an_unread_answer_is_waited_with() -> None:
     await Client(gateway()).say(_request(*GOOD))
     client = Client(gateway())

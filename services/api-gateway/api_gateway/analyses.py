@@ -48,7 +48,7 @@ class Asked:
     """Of the question."""
     form: responses.Form
     table: Table
-    bound: Any = None
+    bound: str | None = None
     """What page tokens are bound to."""
     watchlist_id: UUID | None = None
     """Of the caller: its symbols are put in by `settled`."""
@@ -103,7 +103,7 @@ class Analyses:
         Raises:
             Problem: 503, PostgreSQL is away and there is no older answer; 422, only tokens lead to the page.
         """
-        if given := await self._unchanged(servers, said, asked):
+        if given := await self._unchanged(servers, scope, said, asked):
             return given
 
         async def compute(moment: Moment) -> bytes:
@@ -125,9 +125,10 @@ class Analyses:
         found = kept.at_hand(asked.words)
         if found is None:
             return None
-        etag = _etag(found.moment.name, found.stale, asked.form, asked.words)
+        etag = _etag(found.moment.name, found.stale, asked)
         headers = _same(etag, stale=found.stale)
         if said.has(etag):
+            scope[FOUND_READY] = True
             kept.count("unchanged")
             return Given(304, headers, b"")
         made = self._made.find(etag.encode())
@@ -136,25 +137,29 @@ class Analyses:
         encoding = said.encoding(made.start)
         if encoding is not None and encoding not in made.packed:
             return None
+        scope[FOUND_READY] = True
         kept.count(found.source)
         return _whole(scope, made, headers, encoding)
 
-    async def _unchanged(self, servers: "Backends", said: Said, asked: Asked) -> Given | None:
+    async def _unchanged(
+        self, servers: "Backends", scope: Scope, said: Said, asked: Asked
+    ) -> Given | None:
         if not said.if_none_match:
             return None
         kept = servers.kept(asked.question.dataset)
         standing = await kept.standing()
         if standing.away or standing.moment is None:
             return None
-        etag = _etag(standing.moment.name, standing.behind, asked.form, asked.words)
+        etag = _etag(standing.moment.name, standing.behind, asked)
         if not said.has(etag):
             return None
+        scope[FOUND_READY] = True
         kept.count("unchanged")
         return Given(304, _same(etag, stale=standing.behind), b"")
 
     async def _given(self, scope: Scope, said: Said, asked: Asked, found: Answer) -> Given:
         scope[FOUND_READY] = found.source in HITS
-        etag = _etag(found.moment.name, found.stale, asked.form, asked.words)
+        etag = _etag(found.moment.name, found.stale, asked)
         headers = _same(etag, stale=found.stale)
         if said.has(etag):
             return Given(304, headers, b"")
@@ -182,10 +187,14 @@ def _whole(scope: Scope, made: scan.Answer, headers: Headers, encoding: str | No
     return Given(200, headers, body)
 
 
+def _etag(moment: str, stale: bool, asked: Asked) -> str:
+    """Epoch, generation, date and question: whoever knows them knows the answer, with its page token."""
+    return _named(moment, stale, asked.form, asked.words, asked.bound)
+
+
 @lru_cache(4_096)
-def _etag(moment: str, stale: bool, form: responses.Form, words: str) -> str:
-    """Epoch, generation, date and question: whoever knows them knows the answer."""
-    named = f"{moment}|{stale}|{form}|{words}".encode()
+def _named(moment: str, stale: bool, form: responses.Form, words: str, bound: str | None) -> str:
+    named = f"{moment}|{stale}|{form}|{words}|{bound}".encode()
     return f'W/"{blake2b(named, digest_size=12, person=b"rollo-analysis").hexdigest()}"'
 
 

@@ -76,7 +76,6 @@ class Doorman:
         finally:
             over()
 
-
     def at_once(self, scope: Scope) -> Given | None:
         """The token of the window is spent last: nothing else can go wrong then."""
         caller = self._access.at_hand(scope)

@@ -24,6 +24,8 @@ PATIENCE_S = 0.25
 AWAY_S = 1.0
 MOST_BUCKETS = 10_000
 _MOST_AT_ONCE = 16
+_SURELY_S = 0.05
+"""As long before its end a window is as good as over for who may not be told so a moment later."""
 
 _LEASE = """
 -- Of the window of a key: takes up to ARGV[2] of ARGV[1] requests. It begins with the first and lasts
@@ -103,11 +105,11 @@ class Limits:
         return said
 
     def has(self, name: str, quota: int) -> bool:
-        """Whether `spend` would take one at once."""
+        """Whether `spend` will take one, also a moment from now."""
         bucket = self._buckets.get(name)
         if bucket is None or bucket.quota != quota:
             return False
-        return bucket.tokens > 0 and self._now() < bucket.ends_at
+        return bucket.tokens > 0 and self._now() < bucket.ends_at - _SURELY_S
 
     def is_used_up(self, name: str) -> bool:
         """Whether `charge` would refuse, as far as is known here."""

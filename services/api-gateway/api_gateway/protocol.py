@@ -8,10 +8,11 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 import h11
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api_gateway import at_once, heads, problems, usual
-from api_gateway.at_once import AtOnce, Given, Headers
+from api_gateway.at_once import AtOnce, Headers
 from api_gateway.bounds import DEFAULT, Bounds
 from api_gateway.problems import HEAD_TOO_LARGE, HEAD_TOO_SLOW, MALFORMED, TOO_MANY_CONNECTIONS, Kind
 
@@ -47,7 +48,7 @@ class StrictH11(H11Protocol):
         self._remembered: dict[Any, Any] = {}
         """What was made of them."""
         self._is_forwarded = False
-        """Whether they speak of somebody else, whom the application is to look into."""
+        """Whether they speak for somebody else, and may."""
         self._later = b""
         """What came before the answer to a usual request was out."""
         self._answered_at = 0.0
@@ -125,7 +126,7 @@ class StrictH11(H11Protocol):
         if head.block != self._block:
             self._block, self._headers = head.block, usual.headers_of(head.block, self.bounds.headers)
             self._remembered = {}
-            self._is_forwarded = b"\nx-forwarded-" in b"\n" + head.block.lower()
+            self._is_forwarded = b"\nx-forwarded-" in b"\n" + head.block.lower() and self._is_trusted()
         if self._headers is None:
             return False
         if self._head_over is not None:
@@ -133,6 +134,11 @@ class StrictH11(H11Protocol):
             self._head_over = None
         self._answer(head.target, self._headers)
         return True
+
+    def _is_trusted(self) -> bool:
+        """Whether who has connected is a proxy that may say whom it speaks for."""
+        outermost, host = self.config.loaded_app, self.client[0] if self.client else None
+        return isinstance(outermost, ProxyHeadersMiddleware) and host in outermost.trusted_hosts
 
     def _is_at_rest(self) -> bool:
         """Whether nothing was begun that h11 has to end."""
@@ -159,8 +165,10 @@ class StrictH11(H11Protocol):
             "state": self.app_state.copy(),
             heads.REMEMBERED: self._remembered,
         }
-        if not self._is_forwarded and not self.flow.write_paused and (given := self.at_once(scope)):
-            self._give(given)
+        if (ready := self._ready(scope)) is not None:
+            if not self.transport.is_closing():
+                self.transport.write(ready)
+            self._usual_is_answered()
             return
         self.scope = scope
         self.cycle = usual.Cycle(
@@ -179,10 +187,16 @@ class StrictH11(H11Protocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _give(self, given: Given) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(usual.whole(given, self.server_state.default_headers))
-        self._usual_is_answered()
+    def _ready(self, scope: Any) -> bytes | None:
+        """The answer, if the application has it already and the client can take it."""
+        if self._is_forwarded or self.flow.write_paused:
+            return None
+        try:
+            given = self.at_once(scope)
+            return None if given is None else usual.whole(given, self.server_state.default_headers)
+        except Exception:  # the usual way answers, or breaks in the usual way
+            self.logger.exception("no answer at once")
+            return None
 
     def _usual_is_answered(self) -> None:
         self.server_state.total_requests += 1

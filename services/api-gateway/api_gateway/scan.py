@@ -66,7 +66,7 @@ class Wording:
         self.question = question
         self.bound = bound
         """What page tokens are bound to."""
-        self.said = orjson.dumps(question) if not version else version.encode()
+        self.said = orjson.dumps([question, bound]) if not version else version.encode()
         self._within: tuple[str, Wording] | None = None
         self._named: tuple[bytes, Named] | None = None
 

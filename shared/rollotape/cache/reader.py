@@ -17,8 +17,8 @@ from rollotape.postgres.pool import unavailable
 from rollotape.redis.clients import policies, servers
 
 FRESH_S = 0.1
-"""An older model is not shown. Redis is asked for changes after a quarter of it: at most so often, and soon
-enough that nobody waits for the answer even where the loop is busy."""
+"""A model that was read longer ago is not shown. Redis is asked for changes after a quarter of it: at most so
+often, and soon enough that nobody waits for the answer even where the loop is busy."""
 ASKED_S = 60
 """A request for another model that nobody hears is made again by the next reader."""
 IN_THREAD = 500
@@ -186,6 +186,7 @@ class PatternReader:
         """One question at a time, whoever waits for it."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(_seen)
         return self._asking
 
     async def _ask(self) -> Snapshot | Unavailable:
@@ -274,3 +275,9 @@ class PatternReader:
         await pipeline.execute()
         self._hits -= counts["hits"]
         self._misses -= counts["misses"]
+
+
+def _seen(asking: "asyncio.Task[Any]") -> None:
+    """Who asks next meets what went wrong."""
+    if not asking.cancelled():
+        asking.exception()
