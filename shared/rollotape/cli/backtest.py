@@ -19,7 +19,7 @@ from rollotape.backtest.run import Extent, Source, run
 from rollotape.backtest.updates import Updates
 from rollotape.cli import backtests, ends
 from rollotape.cli.backtested import in_words, write
-from rollotape.cli.importing import options_of
+from rollotape.cli.files import options_of
 from rollotape.cli.meters import Meter
 from rollotape.cli.moments import moment
 from rollotape.domain.wyckoff.derived import derived

@@ -17,7 +17,7 @@ from rollotape.charts import drawing
 from rollotape.charts.content import Bar, Content, Vsa, content
 from rollotape.charts.layout import Layout
 from rollotape.cli import ends
-from rollotape.cli.importing import options_of
+from rollotape.cli.files import options_of
 from rollotape.cli.replay import moment
 from rollotape.domain import bars as domain
 from rollotape.domain.bars import Rows, symbol_is_valid

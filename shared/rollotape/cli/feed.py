@@ -14,7 +14,15 @@ import typer
 
 from rollotape.cli import ends
 from rollotape.cli.feeding import Desk, Feeding, Kind
-from rollotape.cli.importing import options_of
+from rollotape.cli.files import (
+    FilesArgument,
+    RevisionOption,
+    SymbolOption,
+    ThousandsOption,
+    TimeframeOption,
+    TimezoneOption,
+    options_of,
+)
 from rollotape.cli.replay import moment
 from rollotape.domain.bars import TIMEFRAMES, symbol_is_valid
 from rollotape.domain.bars import timeframe as known_timeframe
@@ -148,23 +156,15 @@ def yfinance(
 
 @app.command()
 def csv(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files, as `rollo import` takes.")],
+    files: FilesArgument,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as the files grow and are replaced.")
     ] = False,
-    timeframe: Annotated[
-        str | None, typer.Option(help="Of all bars in the files: 1m 5m 15m 30m 1h 4h 1d 1w. 1d unless given.")
-    ] = None,
-    revision: Annotated[int | None, typer.Option(min=0, help="Of all bars in the files.")] = None,
-    symbol: Annotated[
-        str | None, typer.Option(help="For files of one symbol without a column for it.")
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of timestamps that name none, like UTC or America/New_York.")
-    ] = None,
-    thousands: Annotated[
-        str | None, typer.Option(help="What separates thousands: . or , or space or '.")
-    ] = None,
+    timeframe: TimeframeOption = None,
+    revision: RevisionOption = None,
+    symbol: SymbolOption = None,
+    timezone: TimezoneOption = None,
+    thousands: ThousandsOption = None,
     again: Annotated[bool, typer.Option("--again", help="Also rows older than what is stored.")] = False,
     name: NameOption = None,
     data: DataOption = None,

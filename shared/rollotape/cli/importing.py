@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import asyncpg
 import orjson
@@ -17,15 +16,21 @@ from redis.asyncio import Redis
 
 from rollotape import calendars
 from rollotape.cli import ends, stack
+from rollotape.cli.files import (
+    FilesArgument,
+    RevisionOption,
+    SymbolOption,
+    ThousandsOption,
+    TimeframeOption,
+    TimezoneOption,
+    options_of,
+)
 from rollotape.cli.meters import Meter
 from rollotape.cli.scored import read_out, scored
 from rollotape.cli.waiting import keeps_streams, watched
-from rollotape.domain.bars import TIMEFRAMES
-from rollotape.domain.bars import timeframe as known_timeframe
 from rollotape.events import MAX_FRAME_BARS
 from rollotape.postgres import arrivals, dead_letters
 from rollotape.postgres.pool import open_pool, unavailable
-from rollotape.producers import cells
 from rollotape.producers.csv import CsvFile, Options
 from rollotape.producers.frames import Framer
 from rollotape.producers.importer import POLL_S, Importer, Lost, Readers, RefusedRows, Send, Sent  # fmt: skip
@@ -42,23 +47,12 @@ LEAST_DAY, MOST_DAY = (date.min - EPOCH).days, (date.max - EPOCH).days
 
 
 def import_bars(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files, plain or gzipped.")],
-    timeframe: Annotated[
-        str | None, typer.Option(help="Of all bars in the files: 1m 5m 15m 30m 1h 4h 1d 1w. 1d unless given.")
-    ] = None,
-    revision: Annotated[
-        int | None, typer.Option(min=0, help="Higher than before where a file restates bars. 0 unless given.")
-    ] = None,
-    symbol: Annotated[
-        str | None, typer.Option(help="For files of one symbol without a column for it.")
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of timestamps that name none, like UTC or America/New_York.")
-    ] = None,
-    thousands: Annotated[
-        str | None,
-        typer.Option(help="What separates thousands: . or , or space or '. With . decimals have a comma."),
-    ] = None,
+    files: FilesArgument,
+    timeframe: TimeframeOption = None,
+    revision: RevisionOption = None,
+    symbol: SymbolOption = None,
+    timezone: TimezoneOption = None,
+    thousands: ThousandsOption = None,
     frame_bars: Annotated[
         int, typer.Option(min=1, max=MAX_FRAME_BARS, help="Bars sent in one stream entry.")
     ] = 500,
@@ -96,27 +90,6 @@ def import_bars(
         typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2, default=str).decode())
     else:
         typer.echo(_in_words(summary))
-
-
-def options_of(
-    timeframe: str | None,
-    revision: int | None,
-    symbol: str | None,
-    timezone: str | None,
-    thousands: str | None = None,
-) -> Options:
-    known = known_timeframe(timeframe) if timeframe is not None else None
-    if timeframe is not None and known is None:
-        ends.stop(f"--timeframe {timeframe}: must be one of {' '.join(TIMEFRAMES)}", ends.USAGE)
-    try:
-        zone = ZoneInfo(timezone) if timezone else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        ends.stop(f"--timezone {timezone}: no such zone; try UTC or America/New_York", ends.USAGE)
-    separator = " " if thousands == "space" else thousands
-    if separator is not None and separator not in cells.THOUSANDS:
-        ends.stop(f"--thousands {thousands}: must be . or , or space or '", ends.USAGE)
-    one = cells.symbol(symbol) if symbol else None
-    return Options(known.name if known else None, revision, one, zone, separator)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from rollotape import calendars
 from rollotape.cli import ends, stack
-from rollotape.cli.importing import options_of
+from rollotape.cli.files import FilesArgument, SymbolOption, ThousandsOption, TimezoneOption, options_of
 from rollotape.cli.keyboard import keys
 from rollotape.cli.meters import Meter
 from rollotape.cli.waiting import keeps_streams, watched
@@ -38,7 +38,7 @@ PAUSE_KEYS = " pP"
 
 
 def replay(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files, plain or gzipped.")],
+    files: FilesArgument,
     speed: Annotated[float, typer.Option(help="Seconds of market time in a second.")] = 60.0,
     first: Annotated[
         str | None, typer.Option("--from", help="Bars that start then or later: 2018-02-05, or a timestamp.")
@@ -61,16 +61,9 @@ def replay(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Only bars that the stack does not hold.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also bars that the stack holds.")] = False,
-    symbol: Annotated[
-        str | None, typer.Option(help="For files of one symbol without a column for it.")
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of timestamps that name none, like UTC or America/New_York.")
-    ] = None,
-    thousands: Annotated[
-        str | None,
-        typer.Option(help="What separates thousands: . or , or space or '. With . decimals have a comma."),
-    ] = None,
+    symbol: SymbolOption = None,
+    timezone: TimezoneOption = None,
+    thousands: ThousandsOption = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the running stack.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
