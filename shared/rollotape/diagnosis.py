@@ -438,6 +438,15 @@ def _backlog(seen: Observation) -> Iterator[Finding]:
         )
     else:
         yield ok("dead letters", "none")
+    missing = seen.database.seen.standing.missing
+    if missing and missing.bars:
+        yield warning(
+            "gaps",
+            f"{missing.bars:,} bars of the last seven days are missing, in {missing.gaps:,} gaps",
+            "see `rollo gaps`; start their feed, or send them by `rollo import FILE --missing`",
+        )
+    elif missing:
+        yield ok("gaps", "none that anybody has found")
     strength = seen.database.seen.standing.strength
     if strength and not strength.stocks:
         yield warning(

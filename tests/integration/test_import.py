@@ -224,6 +224,47 @@ async def test_what_redis_lost_of_an_import_is_sent_again(
     assert [tuple(row) for row in counts] == [("A", 30), ("B", 30)]
 
 
+async def test_rows_that_nobody_stores_are_told_of_in_the_end(
+    redis_client: Redis, environment: Environment, tmp_path: Path
+) -> None:
+    """Somebody acknowledges whatever comes, and stores nothing."""
+    path = written(tmp_path, bars_of("A", 30))
+    stream = f"bars.{partition_of('A', 16)}"
+    await redis_client.xgroup_create(stream, GROUP, id="0", mkstream=True)
+
+    async def acknowledge() -> None:
+        while True:
+            answer: Any = await redis_client.xreadgroup(GROUP, "0", {stream: ">"}, block=100)
+            for _, entries in answer or ():
+                await redis_client.xack(stream, GROUP, *[entry_id for entry_id, _ in entries])
+
+    acknowledging = asyncio.create_task(acknowledge())
+    told = await asyncio.to_thread(
+        rollo, environment, "import", path, "--wait", "--json", where=tmp_path, code=1
+    )
+    acknowledging.cancel()
+    said = orjson.loads(told.stdout)
+    assert (said["sent"], said["sent_again"], said["not_stored"]) == (30, 150, 30)
+    assert "30 rows are not stored though they were sent 6 times" in told.stderr
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize("ways", [["--missing", "--wait"], ["--wait"]])
+async def test_a_bar_that_somebody_deleted_is_stored_when_it_is_sent_again(
+    settings: Settings, environment: Environment, tmp_path: Path, ways: list[str]
+) -> None:
+    """The detector has it in memory: it has to forget that."""
+    path = written(tmp_path, bars_of("A", 30))
+    await import_(settings, path)
+    last = "SELECT max(ts) FROM bars"
+    execute(settings.database_url, f"DELETE FROM bars WHERE ts = ({last}) - interval '7 days'")
+    [[left]] = fetch(settings.database_url, "SELECT count(*) FROM bars")
+    rollo(environment, "import", path, *ways, where=tmp_path)
+    assert left < 30
+    assert fetch(settings.database_url, "SELECT count(*) FROM bars")[0][0] == 30
+    rollo(environment, "verify", where=tmp_path)
+
+
 @pytest.mark.usefixtures("detector")
 async def test_only_what_is_missing_is_sent_when_that_is_asked_for(
     settings: Settings, environment: Environment, tmp_path: Path

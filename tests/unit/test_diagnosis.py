@@ -216,6 +216,13 @@ TROUBLES: dict[str, tuple[Observation, str, Level, str, str]] = {
     "lag": (with_streams(stream(lag=20_000)), "lag", WARNING, "20,000 entries of bars wait", "more replicas"),
     "unknown lag": (with_streams(stream(lag=None, length=20_000)), "lag", WARNING, "20,000", "more replicas"),
     "letters": (installation(dead_letters=3), "dead letters", WARNING, "3 inputs", "rollo dlq list"),
+    "gaps": (
+        with_database(missing=postgres.Missing(2, 31)),
+        "gaps",
+        WARNING,
+        "31 bars of the last seven days are missing, in 2 gaps",
+        "rollo gaps",
+    ),
     "unsaid": (
         installation(unsaid=2, oldest_unsaid_s=300.0),
         "outbox",

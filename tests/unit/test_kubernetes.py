@@ -316,7 +316,7 @@ def test_a_service_is_spread_and_replaced_without_a_gap(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "last", ["schema 0017, the newest", "schema 9999, which this version does not know; its newest is 0017"]
+    "last", ["schema 0018, the newest", "schema 9999, which this version does not know; its newest is 0018"]
 )
 def test_a_service_waits_for_its_schema(last: str, tmp_path: Path) -> None:
     [first] = overlay_pod("detector")["initContainers"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -32,7 +32,7 @@ from rollotape.events import MAX_FRAME_BARS
 from rollotape.postgres import arrivals, dead_letters
 from rollotape.postgres.pool import open_pool, unavailable
 from rollotape.producers.csv import CsvFile, Options
-from rollotape.producers.frames import Framer
+from rollotape.producers.frames import Framer, Message
 from rollotape.producers.importer import POLL_S, Importer, Lost, Readers, RefusedRows, Send, Sent  # fmt: skip
 from rollotape.producers.missing import NotStored
 from rollotape.redis.clients import open_client
@@ -90,6 +90,17 @@ def import_bars(
         typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2, default=str).decode())
     else:
         typer.echo(_in_words(summary))
+    if job.not_stored:
+        ends.stop(
+            f"{job.not_stored:,} rows are not stored though they were sent {PASSES + 1} times:"
+            " the log of the detectors says what became of them, and `rollo doctor` looks at the stack",
+            ends.FAILURE,
+        )
+
+
+async def _unsent(messages: Sequence[Message]) -> list[str]:
+    """Nothing is sent: only counted."""
+    return ["0-0"] * len(messages)
 
 
 @dataclass(slots=True)
@@ -105,6 +116,8 @@ class ImportJob:
     importer: Importer | None = None
     sent_again: int = 0
     """Rows that Redis had lost."""
+    not_stored: int = 0
+    """Of them, those that are not there after all the times that they were sent."""
     waiting: bool = False
     sources: list[CsvFile] = field(default_factory=list)
     outputs: list[RefusedRows] = field(default_factory=list)
@@ -158,21 +171,28 @@ class ImportJob:
 
     async def _again(self, readers: Readers, pool: asyncpg.Pool, send: Send, framer: Framer) -> None:
         """Send what Redis lost: the files are their own journal."""
-        assert self.importer is not None
         for _ in range(PASSES):
-            series = await self.importer.tally.short(pool)
-            if not series:
+            sent = await self._sent_of_missing(readers, pool, send, framer)
+            if not sent.bars:
                 return
-            only = NotStored(pool, calendars.sessions, series).only
-            again = Importer(send, framer, calendars.sessions, pause=readers.pause, only=only)
+            self.sent_again += sent.bars
+            self.meter.note(f"{sent.bars:,} rows were lost on their way: they are sent again")
+            await self._wait(readers, pool, sent)
+        self.not_stored = (await self._sent_of_missing(readers, pool, _unsent, framer)).bars
+
+    async def _sent_of_missing(
+        self, readers: Readers, pool: asyncpg.Pool, send: Send, framer: Framer
+    ) -> Sent:
+        """What was sent of the rows that are not stored, and would not be refused."""
+        assert self.importer is not None
+        series = await self.importer.tally.short(pool)
+        only = NotStored(pool, calendars.sessions, series).only
+        again = Importer(send, framer, calendars.sessions, pause=readers.pause, only=only)
+        if series:
             for path in self.files:
                 await again.file(CsvFile(path, self.options), None, lambda rows, position: None)
             await again.flush()
-            if not again.sent.bars:
-                return
-            self.sent_again += again.sent.bars
-            self.meter.note(f"{again.sent.bars:,} rows were lost on their way: they are sent again")
-            await self._wait(readers, pool, again.sent)
+        return again.sent
 
     async def _wait(self, readers: Readers, pool: asyncpg.Pool, sent: Sent) -> None:
         try:
@@ -217,6 +237,7 @@ class ImportJob:
         accepted = sent.bars - refused
         return {
             "sent_again": self.sent_again,
+            "not_stored": self.not_stored,
             "accepted": accepted,
             "refused": refused,
             "derived": True,

@@ -80,7 +80,7 @@ def replay(
     Example: rollo replay bars_daily.csv.gz --from 2018-01-02 --to 2018-02-07 --speed 86400
     """
     if not 0 < speed < float("inf"):
-        raise typer.BadParameter("must be above 0", param_hint="--speed")
+        raise typer.BadParameter(f"must be above 0, got {speed:g}", param_hint="--speed")
     if resume and again:
         ends.stop("say --resume or --again, not both", ends.USAGE)
     choice = _choice(timeframe, symbols, first, last)

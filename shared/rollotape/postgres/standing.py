@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from rollotape.postgres.gaps import RECENT_S
 from rollotape.postgres.sql import queries
 
 if TYPE_CHECKING:
@@ -72,6 +73,14 @@ class Strength:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """What the auditor found of the last seven days, and nobody has explained."""
+
+    gaps: int
+    bars: int
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """None, or nothing, where the schema is not there or too old."""
 
@@ -82,6 +91,7 @@ class Standing:
     strength: Strength | None = None
     replicas: list[Replica] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
+    missing: Missing | None = None
 
 
 @asynccontextmanager
@@ -105,8 +115,9 @@ async def look(connection: "Connection") -> Standing:
     try:
         strength = Strength(**await _row(connection, sql["strength"]))
         keys = [Key(**row) for row in await connection.fetch(sql["keys"])]
+        missing = Missing(*await _row(connection, sql["missing"], RECENT_S))
     except asyncpg.UndefinedTableError:
-        strength, keys = None, []
+        strength, keys, missing = None, [], None
     return Standing(
         server,
         at_work,
@@ -114,10 +125,11 @@ async def look(connection: "Connection") -> Standing:
         strength,
         [Replica(**row) for row in await connection.fetch(sql["replicas"])],
         keys,
+        missing,
     )
 
 
-async def _row(connection: "Connection", query: str) -> Any:
-    row = await connection.fetchrow(query)
+async def _row(connection: "Connection", query: str, *asked: object) -> Any:
+    row = await connection.fetchrow(query, *asked)
     assert row
     return row

@@ -27,6 +27,11 @@ SELECT (SELECT count(*) FROM dirty_symbols WHERE timeframe = '1d') AS marks,
        (SELECT count(DISTINCT as_of) FROM dirty_dates) AS dates,
        (SELECT count(*) FROM sectors WHERE kind = 'stock') AS stocks
 
+-- name: missing
+-- Of the last $1 seconds, as `counted` of the gaps has them.
+SELECT count(*) AS gaps, coalesce(sum(bars), 0)::bigint AS bars FROM gaps
+WHERE kind <> 'pause' AND answer IS DISTINCT FROM 'nothing' AND last_ts >= now() - $1 * interval '1 second'
+
 -- name: replicas
 -- Who shares partitions, when each was last heard of, and how many of its leases hold.
 SELECT r.service, r.name, extract(epoch FROM now() - r.seen_at)::float8 AS seen_s,

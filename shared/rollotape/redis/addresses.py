@@ -58,6 +58,8 @@ def address(url: str) -> Address:
         ValueError: this is none. The message says what is wrong and repeats no password.
     """
     parts = urlsplit(url)
+    if "://" not in url:  # redis-py would read a password as a path, and go to this machine
+        raise ValueError("a URL has :// in it")
     scheme, _, kind = parts.scheme.partition("+")
     place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if not kind:

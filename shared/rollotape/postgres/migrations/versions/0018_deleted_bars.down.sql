@@ -1,0 +1,3 @@
+DROP TRIGGER forget_truncated ON bars;
+DROP TRIGGER forget_deleted ON bars;
+DROP FUNCTION forget_symbols();
