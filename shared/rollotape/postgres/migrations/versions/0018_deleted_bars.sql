@@ -14,3 +14,4 @@ $$;
 CREATE TRIGGER forget_deleted AFTER DELETE ON bars
 REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION forget_symbols();
 CREATE TRIGGER forget_truncated AFTER TRUNCATE ON bars FOR EACH STATEMENT EXECUTE FUNCTION forget_symbols();
+COMMENT ON FUNCTION forget_symbols() IS 'What workers have in memory of a symbol is void when somebody deletes its bars.';
