@@ -114,9 +114,8 @@ class FilesSession:
         texts, first_line = lines.texts, lines.first_line
         if lines.begins:
             if file.rows is not None:
-                self._watcher.happened(
-                    "rotated", f"{file.tail.path}: another file took its place", path=str(file.tail.path)
-                )
+                said = f"{file.tail.path}: begins anew: it was replaced, or cut to nothing"
+                self._watcher.happened("rotated", said, path=str(file.tail.path))
             file.rows = None
         while file.rows is None and texts:
             header, *texts = texts
