@@ -117,6 +117,21 @@ async def test_what_is_stored_is_forgotten_and_not_before(bench: Bench, tmp_path
         assert len(await stored(bench)) == 60
 
 
+async def test_two_who_look_at_once_send_what_was_lost_once(bench: Bench, tmp_path: Path) -> None:
+    """One at regular times, and one who wants to leave."""
+    clock = Clock()
+    with Journal(tmp_path, now_ms=clock) as journal:
+        kept = keeper(bench, journal, clock)
+        await kept.send(messages(bars("A", DAYS[:20])))
+        sent = len(messages(bars("A", DAYS[:20])))
+        await read(bench, storing=False)
+        again = await asyncio.gather(*(look(kept, journal, clock) for _ in range(3)))
+        assert (sum(again), kept.sent_again) == (sent, sent)
+        await read(bench)
+        await asyncio.gather(*(look(kept, journal, clock) for _ in range(3)))
+        assert journal.size == 0
+
+
 @pytest.mark.parametrize("loss", ["forgotten", "flushed", "some streams"])
 async def test_what_redis_lost_is_sent_again(loss: str, bench: Bench, tmp_path: Path) -> None:
     """Read by one who forgets it, as a replica does that takes the place of its primary; or gone at all."""

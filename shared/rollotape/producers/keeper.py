@@ -120,6 +120,8 @@ class Keeper:
         self._log, self._now_ms = log, now_ms
         self._files: dict[Path, _Waiting] = {}
         self._sending, self._room = asyncio.Lock(), asyncio.Event()
+        self._looking = asyncio.Lock()
+        """Two who look at the same file would send what was lost twice."""
         self._began = monotonic()
         self._asked = -ASK_EVERY_S
         self._partitions: int | None = None
@@ -181,6 +183,10 @@ class Keeper:
         Raises:
             Unavailable: Redis or PostgreSQL is away.
         """
+        async with self._looking:
+            return await self._turn()
+
+    async def _turn(self) -> int:
         async with self._sending:
             await asyncio.to_thread(self._journal.sync)
             if monotonic() - self._began >= RESTING_S:
