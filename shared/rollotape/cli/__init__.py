@@ -1,8 +1,10 @@
 """The command `rollo`. What a command needs is imported when it runs, so that `rollo --help` is quick."""
 
+import sys
 from importlib import import_module
 from typing import Annotated, Any
 
+import structlog
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -83,6 +85,8 @@ def rollo(
 
 
 def main() -> None:
+    """What a command logs goes beside what it prints, which another program may read."""
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     app(prog_name="rollo")
 
 
