@@ -241,7 +241,7 @@ def test_killed_at_random_under_a_steady_feed_nothing_is_lost_and_no_alert_stays
                     if running := [c for c in deployment.containers(service) if _pid(c)]:
                         _crash(random.choice(running))
                         killed[service] += 1
-                time.sleep(1.0)
+                time.sleep(1.0)  # the pace of the feed: a day of market time a second
         _eventually(lambda: all(map(deployment.is_healthy, (*OURS, "redis-streams", "postgres"))))
         _eventually(lambda: _stored(deployment, "F") == written)
     finally:
